@@ -1,0 +1,35 @@
+# Two commands set up everything on a fresh machine:
+#   make demo    builds the environment and a real atlas, and serves the explorer   (SERVE=0 stops before serving)
+#   make test    builds the environment and passes every test, the browser's included
+PYTHON ?= python3
+SERVE ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all check format clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/installed-demo
+	@$(BIN)/atlas demo $(if $(filter 0,$(SERVE)),--no-serve)
+
+test: $(VENV)/installed-test check
+	@$(BIN)/python -m pytest
+
+# The long ones too: published figures, hundreds of kills.
+test-all: $(VENV)/installed-test check
+	@$(BIN)/python -m pytest -m "long or not long" --timeout 3600
+
+check: $(VENV)/installed-test
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/installed-test
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+$(VENV)/installed-%: pyproject.toml constraints.txt .ci/environment.py
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON): install Python 3.11 or newer, or name yours: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) .ci/environment.py $*
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache

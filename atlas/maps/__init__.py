@@ -1,0 +1,1 @@
+"""Maps: neighbours by FAISS, layouts by UMAP, t-SNE and PCA, and how faithful they are. Imports no torch."""

@@ -1,0 +1,1 @@
+"""Activation patterns of the classes. Imports no torch."""
