@@ -31,7 +31,7 @@ def check_python():
     except ImportError:
         version = "%d.%d" % sys.version_info[:2]
         stop("this Python has no venv module: install it (Debian: apt-get install python%s-venv) and try again" % version)
-    return ensurepip
+    assert ensurepip
 
 
 def check_space(folder):
@@ -48,6 +48,13 @@ def install(folder, venv, extra):
     code = subprocess.call([*pip, "--quiet", "-c", os.path.join(folder, "constraints.txt"), "-e", target])
     if code:
         stop("pip could not install the environment (above it says why): mend that and run the same command again")
+
+
+def warm_up(venv):
+    """Let numba compile umap's import-time functions once, here, rather than in two workers of the first build."""
+    command = "import umap, faiss, openTSNE, torchvision"
+    if subprocess.call([os.path.join(venv, "bin", "python"), "-c", command]):
+        stop("the installed packages do not import (above it says why): remove .venv and run the same command again")
 
 
 def find_browser():
@@ -80,6 +87,7 @@ def main():
             flush=True,
         )
     install(folder, venv, "test" if kind == "test" else "")
+    warm_up(venv)
     if kind == "test":
         find_browser()
     with open(os.path.join(venv, "installed-" + kind), "w") as stamp:

@@ -1,3 +1,40 @@
 """Activation atlas explorer: what an image classifier has learned, and where it goes wrong."""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atlas.atlas import Atlas
+    from atlas.atlas import open_atlas as open
+    from atlas.errors import AtlasError
+    from atlas.models.network import load_network
+    from atlas.pipeline import build
+    from atlas.verbs import layers, serve, train
+
+__all__ = ["Atlas", "AtlasError", "build", "layers", "load_network", "open", "serve", "train"]
+__version__ = "0.1.0"
+
+# Imported when first asked for, so that `import atlas` brings neither torch nor numba nor bokeh.
+_PLACES = {
+    "Atlas": ("atlas.atlas", "Atlas"),
+    "AtlasError": ("atlas.errors", "AtlasError"),
+    "build": ("atlas.pipeline", "build"),
+    "layers": ("atlas.verbs", "layers"),
+    "load_network": ("atlas.models.network", "load_network"),
+    "open": ("atlas.atlas", "open_atlas"),
+    "serve": ("atlas.verbs", "serve"),
+    "train": ("atlas.verbs", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'atlas' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -31,12 +31,15 @@ def cores() -> int:
 
 
 def cap_threads(count: int | None = None) -> int:
-    """Bound every numeric library to `count` threads (default: all cores of this process); return the number.
+    """Bound every numeric library to `count` threads; return the number.
+
+    The default is all cores of this process, or fewer where OMP_NUM_THREADS says so.
 
     The environment is set for libraries not yet imported; those already imported are told. Oversubscribed threads have
     cost a factor of fifty on two cores.
     """
-    count = count or cores()
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    count = count or min(cores(), int(said) if said.isdigit() and int(said) else cores())
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(count)
     if "torch" in sys.modules:

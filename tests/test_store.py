@@ -164,9 +164,7 @@ def test_a_living_builder_is_not_cleared_away(tmp_path):
         yield np.zeros((2, 3), np.float32)
 
     slow = threading.Thread(
-        target=lambda: store.build(
-            RECIPE, Sample, lambda: replace(sample(), streamed=Stream(np.float32, (2, 3), blocks()))
-        )
+        target=lambda: store.build(RECIPE, Sample, lambda: replace(sample(), streamed=Stream(np.float32, (2, 3), blocks())))
     )
     slow.start()
     assert inside.wait(30)

@@ -179,9 +179,7 @@ def build(name: str, arguments: Mapping[str, Any], *, seed: int = 0) -> nn.Modul
         return factory(**arguments)
 
 
-def load_reference(
-    name: str, dataset: str | None = None
-) -> tuple[nn.Module, dict[str, Any], list[str] | None, Path | None]:
+def load_reference(name: str, dataset: str | None = None) -> tuple[nn.Module, dict[str, Any], list[str] | None, Path | None]:
     """Return a reference network, its preprocessing, its categories and its weights file, the last two None where random.
 
     `name` is a key of REFERENCE or a folder that `atlas train` made; ``conv6@fashion-mnist`` names the dataset too.
@@ -244,7 +242,9 @@ def shipped(name: str) -> dict[str, Path]:
 def _shipped(name: str, dataset: str | None) -> Path:
     found = shipped(name)
     if not found:
-        raise AtlasError(f"no weights of {name} are shipped: train it with `atlas train {name} DATASET`, or use atlas:{name}@none")
+        raise AtlasError(
+            f"no weights of {name} are shipped: train it with `atlas train {name} DATASET`, or use atlas:{name}@none"
+        )
     wanted = dataset or (next(iter(found)) if len(found) == 1 else "fashion-mnist")
     if wanted not in found:
         raise choose(f"shipped weights of {name} for", wanted, [*found, "none"])
@@ -253,5 +253,7 @@ def _shipped(name: str, dataset: str | None) -> Path:
 
 def _unknown(name: str) -> AtlasError:
     if Path(name).is_dir():
-        return AtlasError(f"no trained network in {name} (it has no recipe.json): make one with `atlas train NET DATASET -o {name}`")
+        return AtlasError(
+            f"no trained network in {name} (it has no recipe.json): make one with `atlas train NET DATASET -o {name}`"
+        )
     return choose("reference network", name, REFERENCE)

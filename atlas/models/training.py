@@ -2,70 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import importlib.metadata
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from atlas.errors import AtlasError, choose, one_line
-from atlas.models import precision as precisions
-from atlas.models import reference
-from atlas.models.checkpoints import read_checkpoint, write_checkpoint, write_weights
-from atlas.progress import Progress
-from atlas.store import digest, write_json
+from atlas.errors import AtlasError
+from atlas.models import reference, training_files
+from atlas.models.training_data import Feed, TrainingData
+from atlas.models.training_recipe import DEFAULTS, differences, make_recipe, resolve_device, resolve_settings
+from atlas.progress import Advance, Progress
+from atlas.store import write_json
 
-COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds")
-AUGMENTATIONS = ("none", "shift", "flip-shift")
-SHIFT = 2  # pixels, each way
-EVALUATION_BATCH = 500
-WEIGHT_DECAY = 0.05
-# Epochs, batch size and highest learning rate that each network trains well with; 512 blocks add too many small steps
-# for bfloat16's 8 bits, so the residual MLP stays in float32.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "conv4": {"epochs": 24, "batch_size": 128, "lr": 3e-3},
-    "conv6": {"epochs": 24, "batch_size": 128, "lr": 3e-3},
-    "residual-mlp": {"epochs": 12, "batch_size": 250, "lr": 1e-3, "precision": "float32", "augment": "none"},
-}
-MIRRORED = ("fashion-mnist", "cifar10", "faces")  # datasets whose classes survive a left-right flip; digits do not
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """A dataset to train on: images uint8 [image, y, x] or [image, y, x, rgb], integer labels [image], class names."""
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    labels: Sequence[str]
-    name: str
-
-    def __post_init__(self) -> None:
-        for split, images, labels in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
-            _check_split(f"{self.name}:{split}", images, labels, len(self.labels))
-        if self.x_train.shape[1:] != self.x_test.shape[1:]:
-            raise AtlasError(f"{self.name}: training images are {self.x_train.shape[1:]}, test images {self.x_test.shape[1:]}")
-        if self.x_train.shape[1] != self.x_train.shape[2]:
-            raise AtlasError(f"{self.name}: images are {self.x_train.shape[1:3]} pixels: our networks train on square ones")
-
-    @property
-    def channels(self) -> int:
-        return 3 if self.x_train.ndim == 4 else 1
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all images, labels and names, hex."""
-        arrays = [self.x_train, self.y_train, self.x_test, self.y_test]
-        return digest([*map(np.asarray, arrays), list(self.labels)])
+__all__ = ["DEFAULTS", "TrainingData", "TrainingResult", "train"]
 
 
 @dataclass(frozen=True)
@@ -118,77 +74,6 @@ def train(
     return run.finish(data)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Settings
-
-
-def resolve_device(device: str) -> str:
-    """Return torch's name of `device`, ``auto`` resolved."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as reason:
-        raise AtlasError(f"no device {device!r} here ({one_line(reason, 80)}): use --device cpu") from None
-    return device
-
-
-def resolve_settings(
-    net: str, data: TrainingData, given: Mapping[str, Any], *, device: str, seed: int, validation: int | None
-) -> dict[str, Any]:
-    """Return all that decides a training beside the network and the data, every default filled in."""
-    if net not in reference.REFERENCE:
-        raise choose("reference network", net, reference.REFERENCE)
-    wanted = {name: value for name, value in given.items() if value not in (None, "auto")}
-    settings = {"precision": "auto", "augment": "auto", **DEFAULTS[net], **wanted, "seed": seed, "weight_decay": WEIGHT_DECAY}
-    settings["precision"] = precisions.resolve(settings["precision"], device=device)
-    if settings["augment"] == "auto":
-        settings["augment"] = "flip-shift" if data.name in MIRRORED else "shift"
-    if settings["augment"] not in AUGMENTATIONS:
-        raise choose("augmentation", settings["augment"], AUGMENTATIONS)
-    for name in ("epochs", "batch_size", "lr"):
-        if not settings[name] > 0:
-            raise AtlasError(f"{name.replace('_', ' ')} {settings[name]} trains nothing: give a number above 0")
-    count = len(data.x_train)
-    settings["validation"] = min(5000, count // 10) if validation is None else validation
-    if not len(data.labels) <= settings["validation"] <= count // 2:
-        raise AtlasError(
-            f"{settings['validation']} validation images of {count} training images: "
-            f"give a number from {len(data.labels)}, one per class, to {count // 2}"
-        )
-    return settings
-
-
-def make_recipe(net: str, data: TrainingData, settings: Mapping[str, Any], net_arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides a training, as ``recipe.json`` keeps it, with its ``key``."""
-    size = int(data.x_train.shape[1])
-    arguments = {"channels": data.channels, "size": size, "classes": len(data.labels), **net_arguments}
-    defaults = reference.REFERENCE[net].__kwdefaults__ or {}
-    mean, std = pixel_moments(data.x_train)
-    recipe = {
-        "format": 1,
-        "network": net,
-        "arguments": {**defaults, **arguments},
-        "dataset": data.name,
-        "dataset_sha256": data.digest,
-        "categories": list(data.labels),
-        "preprocess": reference.preprocessing(channels=data.channels, size=size, mean=mean, std=std),
-        "training": {**settings, "optimizer": "AdamW", "schedule": "one cycle"},
-    }
-    reference.build(net, recipe["arguments"])  # refuses what the network does not take, before any work
-    return {**recipe, "key": digest(recipe)}
-
-
-def pixel_moments(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of value / 255 per channel, over all pixels, to four decimals."""
-    channels = images.reshape(-1, images.shape[-1] if images.ndim == 4 else 1)
-    counts = np.stack([np.bincount(channel, minlength=256) for channel in channels.T])  # exact, and needs no float copy
-    values, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
-    mean = shares @ values
-    std = np.sqrt(np.maximum(shares @ values**2 - mean**2, 1e-8))
-    return np.round(mean, 4).tolist(), np.round(std, 4).tolist()
-
-
 def open_folder(out: Path, recipe: Mapping[str, Any]) -> TrainingResult | None:
     """Make `out` ready; return the training it holds when that is finished and of this recipe."""
     if not out.parent.is_dir():
@@ -198,24 +83,48 @@ def open_folder(out: Path, recipe: Mapping[str, Any]) -> TrainingResult | None:
         return None
     found = reference.read_recipe(out)
     if found.get("key") != recipe["key"]:
-        raise AtlasError(f"{out} holds a finished training with {differences(found, recipe)}: choose another -o, or remove it")
-    return TrainingResult(out, found, read_history(out / "history.csv"))
+        raise AtlasError(
+            f"{out} holds a finished training with {differences(found, recipe)}: choose another -o, or remove it"
+        )
+    return TrainingResult(out, found, training_files.read_history(out))
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return in words where the recipe `found` differs from the one `wanted`."""
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """Return the learning rate of a step: up by a cosine over the first 0.3 of the steps, then down to almost 0.
 
-    def flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
-        top = {name: recipe.get(name) for name in ("network", "dataset")}
-        return {**top, **recipe.get("arguments", {}), **recipe.get("training", {})}
+    Smith and Topin 2017 (Super-Convergence), with the shares of torch's OneCycleLR; without its state, so that a resumed
+    training needs none.
+    """
+    rise = max(1.0, 0.3 * steps - 1)
+    low, high, share = (
+        (peak / 25, peak, step / rise) if step <= rise else (peak / 1e4, peak, (steps - 1 - step) / (steps - 1 - rise))
+    )
+    return low + (high - low) * (1 - math.cos(math.pi * share)) / 2
 
-    ours, theirs = flat(wanted), flat(found)
-    changed = [f"{name} {theirs.get(name)} (asked: {value})" for name, value in ours.items() if theirs.get(name) != value]
-    return one_line(", ".join(changed[:4]) or "other data")
+
+def make_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Return AdamW that decays matrices and kernels; norms, biases and scales are free.
+
+    Fixup's scalars learn at a tenth of the rate, as its authors do: those of all blocks shift one stream together.
+    """
+    scalars = {
+        p for block in module.modules() if isinstance(block, reference.FixupBlock) for p in (block.biases, block.scale)
+    }
+    others = [p for p in module.parameters() if p not in scalars]
+    groups = [
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": settings["weight_decay"], "share": 1.0},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "share": 1.0},
+        {"params": [p for p in module.parameters() if p in scalars], "weight_decay": 0.0, "share": 0.1},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings["lr"])
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The run
+def describe(row: Mapping[str, float], epochs: int) -> str:
+    """Return a row of the history in words."""
+    loss, accuracy, held_loss, held_accuracy = (row[name] for name in training_files.COLUMNS[2:6])
+    training = f"training loss {loss:.4f}, accuracy {accuracy:.4f}"
+    held_out = f"validation loss {held_loss:.4f}, accuracy {held_accuracy:.4f}"
+    return f"epoch {row['epoch']:.0f} of {epochs}: {training}; {held_out}; {row['seconds']:.0f} s"
 
 
 @dataclass
@@ -243,7 +152,7 @@ class Run:
 
     def resume(self) -> None:
         """Take up the state that an earlier run of this recipe left in the folder."""
-        state = read_checkpoint(self.out)
+        state = training_files.read_resume(self.out)
         if state is None:
             return
         if state["key"] != self.recipe["key"]:
@@ -257,8 +166,9 @@ class Run:
         """Leave the whole state in the folder: it is there whole or not at all."""
         fields = ("history", "best", "best_epoch", "seconds")
         state = {name: getattr(self, name) for name in fields} | {"key": self.recipe["key"]}
-        write_checkpoint(self.out, {**state, "module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()})
-        write_history(self.out / "history.csv", self.history)
+        state |= {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+        training_files.write_resume(self.out, state)
+        training_files.write_history(self.out, self.history)
 
     def go(self, progress: Progress) -> None:
         """Train the epochs that are left."""
@@ -273,21 +183,22 @@ class Run:
                 row = self.epoch(epoch, advance)
                 progress.note(describe(row, settings["epochs"]))
 
-    def epoch(self, epoch: int, advance: Any) -> dict[str, float]:
+    def epoch(self, epoch: int, advance: Advance) -> dict[str, float]:
         """Train one epoch, look at the validation images, keep the state; return the epoch's row of the history."""
         started = time.monotonic()
         train_loss, train_accuracy, lr = self.learn(epoch, advance)
         loss, accuracy = self.feed.evaluate(self.module, "validation")
         seconds = time.monotonic() - started
-        row = dict(zip(COLUMNS, (epoch, lr, train_loss, train_accuracy, loss, accuracy, round(seconds, 2)), strict=True))
+        values = (epoch, lr, train_loss, train_accuracy, loss, accuracy, round(seconds, 2))
+        row = dict(zip(training_files.COLUMNS, values, strict=True))
         self.history.append(row)
         self.seconds += seconds
         if accuracy > max((r["validation_accuracy"] for r in self.history[:-1]), default=-1.0):
-            self.best, self.best_epoch = weights_of(self.module), epoch
+            self.best, self.best_epoch = training_files.weights_of(self.module), epoch
         self.save()
         return row
 
-    def learn(self, epoch: int, advance: Any) -> tuple[float, float, float]:
+    def learn(self, epoch: int, advance: Advance) -> tuple[float, float, float]:
         """Train one epoch; return mean loss and accuracy over its (augmented) batches, and the last learning rate.
 
         All randomness of an epoch comes from the seed and its number, so that a resumed run needs no random state.
@@ -307,13 +218,15 @@ class Run:
                 advance(1)
         mean = float(total) / seen
         if not math.isfinite(mean):
-            raise AtlasError(f"the loss is {mean} in epoch {epoch} (lr {lr:.2g}): train with a smaller --lr than {settings['lr']:g}")
+            raise AtlasError(
+                f"the loss is {mean} in epoch {epoch} (lr {lr:.2g}): train with a smaller --lr than {settings['lr']:g}"
+            )
         return mean, float(right) / seen, lr
 
     def step(self, images: torch.Tensor, labels: torch.Tensor, lr: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Take one step of the optimizer; return loss and logits."""
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["share"]
         with self.feed.autocast():
             logits = self.module(images)
         loss = nn.functional.cross_entropy(logits.float(), labels)
@@ -335,8 +248,8 @@ class Run:
             "seconds": round(self.seconds, 1),
             "libraries": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")},
         }
-        write_weights(self.out, self.best)
-        write_history(self.out / "history.csv", self.history)
+        training_files.write_weights(self.out, self.best)
+        training_files.write_history(self.out, self.history)
         write_json(self.out / "recipe.json", {**self.recipe, **made})
         (self.out / "resume.pt").unlink(missing_ok=True)
         return TrainingResult(self.out, {**self.recipe, **made}, self.history)

@@ -1,0 +1,306 @@
+"""One pass of a network over images that feeds several sinks: vectors, statistics per unit, logits, part by part."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from atlas.activations.assemble import predicted, rightness
+from atlas.activations.batching import SIZES, Batch, batches, choose_batch, kept_batch, out_of_memory, read, stack
+from atlas.activations.engine import Engine, engine, find_device
+from atlas.activations.functionals import Functional
+from atlas.activations.plan import Part, Wanted, plan, serving, wanted_of
+from atlas.activations.records import PART, PartLayer, PartLogits
+from atlas.activations.sinks import Taker, check_rows, part_layer, stored_type
+from atlas.data.records import Images
+from atlas.errors import AtlasError, choose, one_line
+from atlas.machine import check_space
+from atlas.models.network import Network
+from atlas.models.precision import resolve
+from atlas.models.records import ClassMap
+from atlas.progress import Progress
+from atlas.store import Store, digest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from atlas.data.reading import Reader
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass made or found: names of parts' artifacts in order, per layer, and how it ran."""
+
+    vectors: dict[str, list[str]]  # layer → PartLayer names
+    statistics: dict[str, list[str]]  # layer → PartLayer names; the same as its vectors' where the functional is the same
+    logits: list[str]  # PartLogits names; none for a network of features only
+    precision: str  # bfloat16 or float32
+    batch_size: int | None  # None where every part stood already
+    device: str
+    images_run: int  # images that went through the network now
+    notes: list[str]  # what the user should know: what was left out, what is stored otherwise
+
+    @property
+    def layers(self) -> dict[str, list[str]]:
+        """Names of each layer's parts: those with its vectors where they were asked for, else of its statistics."""
+        return {**self.statistics, **self.vectors}
+
+
+@dataclass
+class _Job:
+    """What all parts of one pass share."""
+
+    store: Store
+    network: Network
+    reader: Reader
+    class_map: ClassMap
+    seed: int
+    progress: Progress
+    told: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    units: dict[Wanted, int] = field(default_factory=dict)  # width of each layer, known from the first images
+
+    def note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
+            self.progress.note(line)
+
+
+def run(
+    store: Store,
+    network: Network,
+    network_name: str,
+    images: Images,
+    images_name: str,
+    reader: Reader,
+    *,
+    vectors: Mapping[str, str],
+    statistics: Mapping[str, str],
+    class_map: ClassMap,
+    precision: str = "auto",
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Pass:
+    """Run the images through the network once; keep logits, vectors and statistics of the layers asked, part by part.
+
+    `vectors` and `statistics` map a layer's dotted name to a functional. Parts that stand are not computed again, so that
+    a killed pass loses at most one part, and a layer asked later runs alone. Images that do not decode are left out,
+    counted. Statistics are over the functional's values: with sampled positions, over the points.
+    """
+    wanted = wanted_of(vectors, statistics)
+    place = find_device(device)
+    precision = resolve(precision, device=place.type)
+    _check(network, images, reader, wanted, batch_size)
+    told = {"network": network_name, "images": images_name, "device": str(place), "title": network.title}
+    job = _Job(store, network, reader, class_map, seed, progress or Progress(), told)
+    if len(images.decoded) < len(images):
+        job.notes.append(f"{len(images) - len(images.decoded)} of {len(images)} images do not decode and are left out")
+    parts = list(
+        plan(images, wanted, class_map, identity=network.identity, outputs=network.outputs, precision=precision, seed=seed)
+    )
+    waiting = [part for part in parts if not part.complete(store)]
+    if waiting:
+        with engine(network, place, precision) as opened:
+            batch_size = _run_parts(job, opened, waiting, batch_size, images.decoded)
+    return Pass(
+        vectors={w.layer: [part.layers[w].name for part in parts] for w in wanted if w.keep},
+        statistics={layer: [p.layers[serving(wanted, layer, f)].name for p in parts] for layer, f in statistics.items()},
+        logits=[part.logits.name for part in parts if part.logits],
+        precision=precision,
+        batch_size=batch_size,
+        device=str(place),
+        images_run=sum(len(part.rows) for part in waiting),
+        notes=job.notes,
+    )
+
+
+def describe(
+    network: Network,
+    pictures: Sequence[Image],
+    functionals: Mapping[str, str],
+    *,
+    image_ids: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> dict[str, np.ndarray]:
+    """Return what the network makes of a few images: by layer float32 [point, unit], and ``logits`` [image, output].
+
+    Computed in float32, in one batch. Sampled positions are drawn from `image_ids`, by default from the images' pixels.
+    """
+    wanted = {layer: Functional.parse(name) for layer, name in functionals.items()}
+    array = stack([network.preprocess.array(picture) for picture in pictures])
+    ids = image_ids or [digest(pixels)[:16] for pixels in array]
+    found: dict[str, np.ndarray] = {}
+
+    def taker(layer: str) -> Any:
+        def take(output: torch.Tensor) -> None:
+            check_rows(output, len(array))
+            found[layer] = wanted[layer].reduce(output, seed, ids)[0].cpu().numpy()
+
+        return take
+
+    with (
+        engine(network, find_device(device), "float32") as opened,
+        opened.recorder({layer: taker(layer) for layer in wanted}) as recorder,
+    ):
+        logits = opened.logits(opened.run(recorder, opened.tensor(array)))
+    return found if logits is None else {**found, "logits": logits}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Before anything runs
+
+
+def _check(network: Network, images: Images, reader: Reader, wanted: Sequence[Wanted], batch_size: int | None) -> None:
+    names = [name for name, _ in network.module.named_modules() if name]
+    for layer in {w.layer: None for w in wanted}:
+        if layer not in names:
+            raise choose("layer", layer, names)
+    if len(reader) != len(images):
+        raise AtlasError(f"the source holds {len(reader)} images now and {len(images)} were listed: list them again")
+    if not len(images.decoded):
+        raise AtlasError(f"none of the {len(images)} images decodes: there is nothing to run the network on")
+    if batch_size is not None and not 1 <= batch_size <= PART:
+        raise AtlasError(f"a batch of {batch_size} images was asked for: 1 to {PART} are possible")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Running
+
+
+def _run_parts(job: _Job, opened: Engine, parts: Sequence[Part], batch_size: int | None, decoded: np.ndarray) -> int:
+    """Run `parts`, all unfinished; return the batch size."""
+    sample = read(job.reader, job.network.preprocess, decoded[[0, 0]])  # two: some networks squeeze a batch of one
+    fits = _look(job, opened, sample, parts[0].layers)
+    job.store.prepare()
+    check_space(job.store.root, _bytes_needed(job, parts))
+    size = batch_size or _batch_size(job, opened, sample, fits=fits, enough=_enough_for(len(decoded)))
+    job.told |= {"batch_size": size, "threads": torch.get_num_threads()}
+    with job.progress.stage(f"activations of {job.network.title}", sum(len(part.rows) for part in parts)) as advance:
+        for part in parts:
+            takers = {w: Taker(w.functional, part.ids, job.units[w], job.seed) for w in part.missing(job.store)}
+            logits = _run_part(job, opened, part, takers, size, advance)
+            _keep(job, part, takers, logits, opened.precision)
+    return size
+
+
+def _look(job: _Job, opened: Engine, sample: np.ndarray, wanted: Iterable[Wanted]) -> int:
+    """Try every layer on two images, so that a mistake shows before the long work; return the batch size that fits."""
+
+    def look(layer: str) -> Any:
+        def take(output: torch.Tensor) -> None:
+            check_rows(output, len(sample))
+            for w in here[layer]:
+                job.units[w] = w.functional.reduce(output, job.seed, ["", ""])[0].shape[1]
+
+        return take
+
+    here = {layer: {w for w in wanted if w.layer == layer} for layer in {w.layer: None for w in wanted}}
+    batch = opened.tensor(sample)
+    fits = opened.survey(batch)
+    with opened.recorder({layer: look(layer) for layer in here}) as recorder:
+        opened.logits(opened.run(recorder, opened.tensor(sample)))
+    for layer, count in recorder.calls.items():
+        if count > 1:
+            job.note(f"layer {one_line(layer)} is called {count} times in a forward pass: its first call is used")
+    job.told["calls"] = {layer: count for layer, count in recorder.calls.items() if count > 1}
+    return fits
+
+
+def _bytes_needed(job: _Job, parts: Sequence[Part]) -> int:
+    """A low estimate of what the vectors will take: 2 bytes a value."""
+    return sum(2 * len(p.rows) * w.functional.points * job.units[w] for p in parts for w in p.missing(job.store) if w.keep)
+
+
+def _enough_for(images: int) -> int:
+    """The least power of two that holds all images, so that a handful is not padded to hundreds."""
+    return min(SIZES[-1], 1 << max(images - 1, 0).bit_length())
+
+
+def _batch_size(job: _Job, opened: Engine, sample: np.ndarray, *, fits: int, enough: int) -> int:
+    """Return the batch size of this build: chosen by a trial once, then read from the build's state.
+
+    The state is not named by what `fits`: memory that is free now and not later must not change the results.
+    """
+
+    def forward(size: int) -> None:
+        batch = opened.tensor(np.repeat(sample[:1], size, axis=0))
+        with opened.recorder({}) as recorder:
+            opened.logits(opened.run(recorder, batch))
+        if opened.device.type == "cuda":
+            torch.cuda.synchronize(opened.device)
+
+    threads = torch.get_num_threads()
+    state = digest([job.network.identity, opened.precision, list(sample.shape[1:]), str(opened.device), threads, enough])
+    path = job.store.root / "state" / f"batch-{state[:16]}.json"
+    return kept_batch(path, lambda: choose_batch(forward, limit=min(fits, enough)))
+
+
+def _run_part(
+    job: _Job, opened: Engine, part: Part, takers: Mapping[Wanted, Taker], size: int, advance: Any
+) -> np.ndarray | None:
+    """Run one part through the network, filling `takers`; return its logits [image, output], None for features only."""
+    batch: Batch
+
+    def give(layer: str) -> Any:
+        mine = [taker for wanted, taker in takers.items() if wanted.layer == layer]
+
+        def take(output: torch.Tensor) -> None:
+            for taker in mine:
+                taker.take(output, batch)
+
+        return take
+
+    kept: list[np.ndarray] = []
+    with opened.recorder({layer: give(layer) for layer in {w.layer: None for w in takers}}) as recorder:
+        for batch in batches(job.reader, job.network.preprocess, part.rows, size):
+            try:
+                logits = opened.logits(opened.run(recorder, opened.tensor(batch.array)))
+            except Exception as reason:
+                if not out_of_memory(reason):
+                    raise
+                raise AtlasError(f"a batch of {size} images does not fit into memory: give a smaller --batch-size") from None
+            kept += [] if logits is None else [logits[: batch.count]]
+            advance(batch.count)
+    if not job.network.outputs:
+        return None
+    return np.concatenate(kept) if kept else np.empty((0, job.network.outputs), np.float32)
+
+
+def _keep(job: _Job, part: Part, takers: Mapping[Wanted, Taker], logits: np.ndarray | None, precision: str) -> None:
+    """Write what one part gave: its logits, then each layer, whose groups name the predictions."""
+    if part.logits is not None and logits is not None:
+        recipe = dataclasses.replace(part.logits, told=job.told)
+        logits = job.store.build(recipe, PartLogits, lambda: PartLogits(logits=logits, image=part.rows)).logits  # type: ignore[arg-type]
+    groups = _groups(part.marks, logits, job.class_map)
+    for wanted, taker in takers.items():
+        stored = stored_type(taker.values, precision) if wanted.keep else None
+        told = dict(job.told)
+        if stored == "float32" and precision == "bfloat16":
+            told["stored"] = f"float32: values of {one_line(wanted.layer)} come near the limit of float16, 65 504"
+            job.note(f"layer {one_line(wanted.layer)} has values near the limit of float16, 65 504: it is stored as float32")
+        record = part_layer(
+            taker.values,
+            layer=wanted.layer,
+            functional=str(wanted.functional),
+            rows=part.rows,
+            yx=taker.yx,
+            groups=groups,
+            stored=stored,
+        )
+        recipe = dataclasses.replace(part.layers[wanted], told=told)
+        job.store.build(recipe, PartLayer, lambda record=record: record)  # type: ignore[misc]
+
+
+def _groups(marks: np.ndarray, logits: np.ndarray | None, class_map: ClassMap) -> np.ndarray:
+    """Return each image's group, int32 [image, 4]: split, label, prediction, right."""
+    prediction = np.full(len(marks), -1, np.int32) if logits is None else predicted(logits)
+    right = rightness(prediction, marks[:, 1], class_map)
+    return np.column_stack([marks, prediction, right]).astype(np.int32)

@@ -1,0 +1,100 @@
+"""What a pass has to make: which parts of the images, which artifacts of each, and the recipes that name them.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from atlas.activations import records
+from atlas.activations.functionals import Functional
+from atlas.data.records import SPLITS, Images
+from atlas.models.records import ClassMap
+from atlas.store import Recipe, Store, digest
+
+VERSION = 1  # of the stages `layer` and `logits`
+LIBRARIES = ("torch",)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One artifact of each part: a layer under a functional, its vectors kept or only its statistics."""
+
+    layer: str
+    functional: Functional
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """At most PART consecutive rows of the images, and what is wanted of them."""
+
+    rows: np.ndarray  # of the images that decode
+    ids: list[str]  # theirs
+    marks: np.ndarray  # int32 [image that decodes, 2]: split and label
+    logits: Recipe | None
+    layers: dict[Wanted, Recipe]
+
+    def missing(self, store: Store) -> list[Wanted]:
+        """What does not stand yet."""
+        return [wanted for wanted, recipe in self.layers.items() if not store.has(recipe.name)]
+
+    def complete(self, store: Store) -> bool:
+        """Whether nothing is left to do."""
+        return not self.missing(store) and (self.logits is None or store.has(self.logits.name))
+
+
+def wanted_of(vectors: Mapping[str, str], statistics: Mapping[str, str]) -> list[Wanted]:
+    """Return the artifacts that hold what is asked, layer → functional; one for both where the functional is the same."""
+    kept = [Wanted(layer, Functional.parse(name), True) for layer, name in vectors.items()]
+    others = [Wanted(layer, Functional.parse(name), False) for layer, name in statistics.items()]
+    return kept + [w for w in others if dataclasses.replace(w, keep=True) not in kept]
+
+
+def serving(wanted: Sequence[Wanted], layer: str, functional: str) -> Wanted:
+    """Return the artifact that holds a layer's statistics; the one with vectors where it is of the same functional."""
+    return next(w for w in wanted if w.layer == layer and w.functional == Functional.parse(functional))
+
+
+def plan(
+    images: Images,
+    wanted: Sequence[Wanted],
+    class_map: ClassMap,
+    *,
+    identity: str,
+    outputs: int,
+    precision: str,
+    seed: int,
+) -> Iterator[Part]:
+    """Yield the parts of a pass of the network of this `identity`, each artifact with the recipe that names it."""
+    ids = images.table["image_id"].to_numpy()
+    splits = images.table["split"].map(SPLITS.index).to_numpy(np.int32)
+    marks = np.stack([splits, images.codes], axis=1).astype(np.int32)
+    for start in range(0, len(images), records.PART):
+        mine = slice(start, min(start + records.PART, len(images)))
+        rows = images.decoded[(images.decoded >= mine.start) & (images.decoded < mine.stop)].astype(np.int32)
+        # Rows are absolute in the part, and which images decode may differ with the library that decodes.
+        key = digest([list(ids[mine]), start, rows, identity, precision])[:16]
+        groups = digest([marks[mine], class_map.outputs, len(class_map.labels)])
+        logits = Recipe("logits", VERSION, {"part": key}, {}, LIBRARIES, folder=f"parts/{key}") if outputs else None
+        layers = {w: _recipe(w, key, groups, logits, seed) for w in wanted}
+        yield Part(rows, list(ids[rows]), marks[rows], logits, layers)
+
+
+def _recipe(wanted: Wanted, part: str, groups: str, logits: Recipe | None, seed: int) -> Recipe:
+    parameters: dict[str, Any] = {
+        "part": part,
+        "layer": wanted.layer,
+        "functional": str(wanted.functional),
+        "keep_vectors": wanted.keep,
+        "groups": groups,
+    }
+    if wanted.functional.sampled:
+        parameters["seed"] = seed
+    return Recipe("layer", VERSION, parameters, {"logits": logits.name} if logits else {}, LIBRARIES, folder=f"parts/{part}")

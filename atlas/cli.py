@@ -1,0 +1,270 @@
+"""The `atlas` command: each verb reads its arguments and calls the public function of the same name."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from atlas.errors import AtlasError, one_line
+from atlas.progress import Progress, for_stream
+
+app = typer.Typer(
+    name="atlas",
+    help="What has my image classifier learned, and where does it go wrong?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AtlasArgument = Annotated[Path, typer.Argument(metavar="ATLAS", help="The atlas's folder, such as cache/fashion-mnist.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for a script to read.")]
+Weights = Annotated[Path | None, typer.Option(help="A checkpoint: safetensors, or a state dict.")]
+InputSize = Annotated[int | None, typer.Option(help="Side of the network's input in pixels, where its weights do not say.")]
+LayerOption = Annotated[str | None, typer.Option("--layer", "-l", help="The layer; default: the descriptor.")]
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except AtlasError as mistake:
+        fail(str(mistake))
+    except typer.Abort:
+        sys.exit(130)
+    except typer.Exit as wanted:
+        sys.exit(wanted.exit_code)
+    except KeyboardInterrupt:
+        fail("stopped; what was finished is kept, and the same command goes on from there", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; so do we, in silence
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
+            command = getattr(getattr(error, "ctx", None), "command_path", "atlas")
+            fail(f"{error.format_message()} (`{command} --help` shows the options)")
+        raise
+
+
+def fail(line: str, code: int = 2) -> NoReturn:
+    """Say one line on standard error and end with an exit code."""
+    typer.echo(f"atlas: {one_line(line, 2000)}", err=True)
+    sys.exit(code)
+
+
+def early(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Cap the threads before a verb imports torch or numba."""
+
+    @wraps(verb)
+    def run(*arguments: Any, **options: Any) -> Any:
+        from atlas.machine import cap_threads
+
+        cap_threads()
+        return verb(*arguments, **options)
+
+    return run
+
+
+def tell(value: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
+    """Print a value as JSON or as text."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=_plain) if as_json else text(value))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def progress() -> Progress:
+    """Bars on a terminal, lines in a log."""
+    return for_stream(sys.stderr)
+
+
+@app.command()
+@early
+def demo(
+    serve: Annotated[bool, typer.Option(help="Serve the explorer when the atlas stands.")] = True,
+    port: Annotated[int, typer.Option(help="First port to try.")] = 5006,
+    cache: Annotated[Path, typer.Option(help="Where atlases and datasets are kept.")] = Path("cache"),
+) -> None:
+    """Build the atlas of our conv6 network on Fashion-MNIST and serve the explorer."""
+    from atlas.demo import demo as run
+
+    run(cache=cache, serve=serve, port=port, progress=progress(), say=typer.echo)
+
+
+@app.command()
+@early
+def layers(
+    model: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME, module:factory, FILE.pt2 or atlas:NAME.")],
+    weights: Weights = None,
+    input_size: InputSize = None,
+    as_json: Json = False,
+) -> None:
+    """List a network's layers: number in order of execution, name, kind, output shape, parameters."""
+    from atlas.tables import text_table
+    from atlas.verbs import layers as run
+
+    table = run(model, weights=weights, input_size=input_size)
+    tell(table.to_dict("records"), as_json=as_json, text=lambda _: text_table(table))
+
+
+@app.command()
+@early
+def train(
+    net: Annotated[str, typer.Argument(help="conv4, conv6 or residual-mlp.")],
+    dataset: Annotated[str, typer.Argument(help="fashion-mnist, mnist or cifar10.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for weights, recipe, history and curves.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of initialisation, order and augmentation.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, bfloat16 or float32.")] = "auto",
+    argument: Annotated[
+        list[str] | None, typer.Option("--net", help="An argument of the network, NAME=VALUE: depth=512, scaling=rezero.")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Where datasets are kept.")] = Path("cache"),
+) -> None:
+    """Train one of our reference networks, with recipe, history, curves and the drawing of its architecture."""
+    from atlas.verbs import train as run
+
+    result = run(
+        net, dataset, out=out, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device,
+        precision=precision, net_arguments=argument or [], cache=cache, progress=progress(),
+    )  # fmt: skip
+    typer.echo(result)
+
+
+@app.command()
+@early
+def build(
+    model: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME, module:factory, FILE.pt2 or atlas:NAME.")],
+    images: Annotated[str, typer.Argument(help="A folder, a .csv or .parquet table, or a dataset's name.")],
+    cache: Annotated[Path | None, typer.Option("--cache", "-o", help="The atlas's folder; default: cache/NAME.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="NAME, NUMBER or NAME=FUNCTIONAL; repeat.")
+    ] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option(help="umap, tsne or pca, as METHOD[:LAYER|:all|:joint|:A+B][,name=value]; repeat.")
+    ] = None,
+    functional: Annotated[str, typer.Option(help="mean, max, centre, class-token or positions:K.")] = "mean",
+    statistics: Annotated[list[str] | None, typer.Option(help="Further layers for statistics only, or `all`.")] = None,
+    metric: Annotated[str, typer.Option(help="cosine or L2.")] = "cosine",
+    limit: Annotated[int | None, typer.Option(help="At most N images, stratified by class, seeded.")] = None,
+    split: Annotated[str | None, typer.Option(help="Mark all images as train, held-out or unknown.")] = None,
+    weights: Weights = None,
+    input_size: InputSize = None,
+    class_map: Annotated[str | None, typer.Option(help="A file output,label, or `order` when the counts agree.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bfloat16 or float32.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per batch; default: by a short trial.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Layouts computed side by side; default: one per core.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every choice made by chance.")] = 0,
+    title: Annotated[str | None, typer.Option(help="The atlas's title.")] = None,
+    verify: Annotated[bool, typer.Option(help="Hash every image file anew.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only say what it would take: points, bytes, time.")] = False,
+) -> None:
+    """Build an atlas: record activations, find neighbours, lay out. What stands already is not built again."""
+    from atlas import pipeline
+
+    told = progress()
+    todo = pipeline.plan(
+        model, images, cache=cache, layers=layer or (), layouts=layout or ("umap",), functional=functional,
+        statistics=statistics or (), metric=metric, limit=limit, split=split, class_map=class_map, seed=seed, title=title,
+        network={"weights": weights, "input_size": input_size}, verify=verify, progress=told,
+        run={"precision": precision, "batch_size": batch_size, "device": device, "workers": workers},
+    )  # fmt: skip
+    if dry_run:
+        from atlas.tables import text_estimate
+
+        typer.echo(text_estimate(pipeline.estimate(todo)))
+        return
+    atlas = pipeline.execute(todo, told)
+    typer.echo(f"the atlas stands in {atlas.store.root}\nlook at it: atlas serve {atlas.store.root}")
+
+
+@app.command("list")
+def list_(
+    cache: Annotated[Path, typer.Argument(help="The folder of atlases.")] = Path("cache"), as_json: Json = False
+) -> None:
+    """List the atlases of a folder."""
+    from atlas.tables import text_table
+    from atlas.verbs import list_atlases
+
+    table = list_atlases(cache)
+    if table.empty and not as_json:
+        raise AtlasError(f"no atlas in {cache}: `make demo` builds one, or `atlas build MODEL IMAGES --cache {cache}/NAME`")
+    tell(table.to_dict("records"), as_json=as_json, text=lambda _: text_table(table))
+
+
+@app.command()
+def show(atlas: AtlasArgument, as_json: Json = False) -> None:
+    """Show what an atlas holds: images, splits, network, accuracy, layers, layouts and their faithfulness."""
+    from atlas.atlas import open_atlas
+    from atlas.tables import text_summary
+
+    tell(open_atlas(atlas).summary(), as_json=as_json, text=text_summary)
+
+
+@app.command()
+def query(
+    atlas: AtlasArgument,
+    image: Annotated[str, typer.Argument(metavar="IMAGE|ROW|ID", help="An image file, a row, or an image_id.")],
+    k: Annotated[int, typer.Option("-k", help="How many neighbours.")] = 10,
+    layer: LayerOption = None,
+    as_json: Json = False,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the answer, PNG.")] = None,
+) -> None:
+    """Find the nearest images of an image in a layer's own space."""
+    from atlas.tables import text_query
+    from atlas.verbs import query as run
+
+    answer = run(atlas, image, k=k, layer=layer, sheet=sheet)
+    tell(answer, as_json=as_json, text=text_query)
+
+
+@app.command()
+def patterns(
+    atlas: AtlasArgument,
+    layer: LayerOption = None,
+    stat: Annotated[str, typer.Option(help="mean or std.")] = "mean",
+    split: Annotated[str, typer.Option(help="held-out, train, unknown or all.")] = "held-out",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG, SVG or PDF; default: NAME-STAT.png here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the classes' activation patterns: mean or standard deviation of every unit."""
+    from atlas.verbs import patterns as run
+
+    answer = run(atlas, layer=layer, stat=stat, split=None if split == "all" else split, out=out)
+    tell(answer, as_json=as_json, text=lambda a: f"{a['title']}\n{a['file']}")
+
+
+@app.command()
+def serve(
+    atlas: Annotated[Path | None, typer.Argument(metavar="[ATLAS]", help="Default: all atlases of the cache.")] = None,
+    port: Annotated[int, typer.Option(help="First port to try; the next free one is taken.")] = 5006,
+    address: Annotated[str, typer.Option(help="Address to listen on.")] = "localhost",
+) -> None:
+    """Serve the explorer."""
+    from atlas.verbs import serve as run
+
+    run(atlas, port=port, address=address, say=typer.echo)
+
+
+@app.command()
+def gc(
+    atlas: AtlasArgument,
+    remove: Annotated[bool, typer.Option(help="Remove them, not only list.")] = False,
+) -> None:
+    """List the artifacts that nothing shown was made from, and remove them with --remove."""
+    from atlas.verbs import gc as run
+
+    for line in run(atlas, remove=remove):
+        typer.echo(line)

@@ -1,0 +1,251 @@
+"""Images chosen and hashed but not yet decoded: the recipe of their record, and the record itself once it is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from atlas.data import thumbnails
+from atlas.data.decoding import PIXELS, Seen
+from atlas.data.listing import Advance, Listing, text
+from atlas.data.objects import check_same
+from atlas.data.parallel import ordered
+from atlas.data.reading import ArrayReader, ObjectReader, Reader, look_at, reader_for
+from atlas.data.records import COLUMNS, SPLITS, Images
+from atlas.errors import AtlasError, one_line
+from atlas.progress import Progress
+from atlas.store import Files, Recipe, digest
+
+VERSION = 1  # of the stage "images": raised when its result can differ for the same recipe
+PEEKED = 16  # images whose size decides the edge of the thumbnails
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image by which a network is tried: as a picture, and as the float tensor [rgb, y, x] where it is one."""
+
+    image: Image.Image
+    tensor: np.ndarray | None
+    shape: tuple[int, int] | None  # height and width, where a few images looked at all have the same
+
+
+@dataclass
+class Gathered:
+    """The images of one source, chosen and hashed; `make` decodes them into the record that `recipe` names."""
+
+    table: pd.DataFrame  # image_id, path, label, split, duplicate_of, then the user's columns
+    sha256: list[str | None]
+    labels: list[str]
+    title: str
+    source: dict[str, Any]
+    counts: dict[str, Any]
+    thumbnail_edge: int
+    sheet_columns: int
+    recipe: Recipe
+    reader: Reader
+    atlas_root: Path
+    dataset: Any  # the user's object, for `open_reader`; None for files and named datasets
+    progress: Progress
+
+    @property
+    def count(self) -> int:
+        """How many images there are, those that will not decode included."""
+        return len(self.table)
+
+    def sample(self) -> Sample:
+        """Return the first image that decodes; AtlasError when none does."""
+        sizes = set(peek(self.reader).values())
+        for row in range(self.count):
+            image = self.reader.look(row).image
+            if image is not None:
+                tensor = self.reader.tensor(row) if self.reader.tensors else None
+                return Sample(image, tensor, (image.height, image.width) if len(sizes) == 1 else None)
+        raise self._none_decodes(self.reader.look(0).error)
+
+    def make(self) -> Images:
+        """Return the record: each image decoded once, for its size and its thumbnail. AtlasError when none decodes."""
+        seen: list[Seen] = []
+        spool = Spool(self.atlas_root)
+        with self.progress.stage("thumbnails", self.count) as advance:
+            for name, body in thumbnails.encode(self._blocks(seen, advance), columns=self.sheet_columns):
+                spool.add(name, body)
+        undecodable = sum(one.error is not None for one in seen)
+        if undecodable == self.count:
+            raise self._none_decodes(seen[0].error)
+        return Images(
+            table=self._table(seen),
+            labels=self.labels,
+            title=self.title,
+            source=self.source,
+            counts=self.counts | {"undecodable": undecodable},
+            thumbnails=Files(spool),
+            thumbnail_edge=self.thumbnail_edge,
+            sheet_columns=self.sheet_columns,
+        )
+
+    def _table(self, seen: list[Seen]) -> pd.DataFrame:
+        known = self.table.assign(
+            width=np.asarray([one.width for one in seen], np.int32),
+            height=np.asarray([one.height for one in seen], np.int32),
+            mode=text(one.mode for one in seen),
+            error=text(one.error for one in seen),
+        )
+        return known[[*COLUMNS, *(name for name in self.table.columns if name not in COLUMNS)]]
+
+    def _blocks(self, seen: list[Seen], advance: Advance) -> Iterator[np.ndarray]:
+        """Yield the thumbnails of each sheet, and note in `seen` what each image was, its pixels let go."""
+        if isinstance(self.reader, ArrayReader):
+            yield from self._array_blocks(self.reader, seen, advance)
+            return
+
+        def single() -> Iterator[np.ndarray]:
+            for one, cell in ordered(self._look, range(self.count)):
+                seen.append(one)
+                advance(1)
+                yield cell
+
+        yield from thumbnails.blocks(single(), self.sheet_columns)
+
+    def _array_blocks(self, reader: ArrayReader, seen: list[Seen], advance: Advance) -> Iterator[np.ndarray]:
+        step = self.sheet_columns**2
+        for start in range(0, self.count, step):
+            pixels = reader.pixels(range(start, min(start + step, self.count)))
+            height, width = pixels.shape[1:3]
+            seen += [Seen(None, width, height, "L" if pixels.ndim == 3 else "RGB")] * len(pixels)
+            advance(len(pixels))
+            yield thumbnails.cells(pixels, self.thumbnail_edge)
+
+    def _look(self, row: int) -> tuple[Seen, np.ndarray]:
+        if isinstance(self.reader, ObjectReader):
+            value = self.reader.item(row)
+            check_same(int(self.reader.paths[row]), value, self.sha256[row])
+            one = look_at(value)
+        else:
+            one = self.reader.look(row, at_least=2 * self.thumbnail_edge)
+        cell = thumbnails.cell(one.image, self.thumbnail_edge)
+        return Seen(None, one.width, one.height, one.mode, one.error), cell
+
+    def _none_decodes(self, reason: str | None) -> AtlasError:
+        first = one_line(self.table["path"].iloc[0])
+        return AtlasError(f"none of the {self.count} images decodes; the first is {first}: {reason}")
+
+
+class Spool:
+    """Sheets waiting to be written: in one nameless temporary file, so that memory stays small and a kill leaves nothing."""
+
+    def __init__(self, folder: Path):
+        self.file = tempfile.TemporaryFile(dir=folder if folder.is_dir() else None)  # noqa: SIM115  (lives as long as this)
+        self.sheets: list[tuple[str, int]] = []
+
+    def add(self, name: str, body: bytes) -> None:
+        """Keep one sheet; AtlasError when the disk is full."""
+        try:
+            self.file.write(body)
+            self.file.flush()
+        except OSError as reason:
+            raise AtlasError(f"the thumbnails do not fit on the disk ({reason.strerror}): free some space") from None
+        self.sheets.append((name, len(body)))
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        self.file.seek(0)
+        for name, count in self.sheets:
+            yield name, self.file.read(count)
+
+
+def gather(
+    listing: Listing,
+    rows: np.ndarray,
+    sha256: Sequence[str | None],
+    chosen: Mapping[str, Any],
+    atlas_root: Path,
+    *,
+    thumbnail_edge: int | None = None,
+    title: str | None = None,
+    progress: Progress | None = None,
+) -> Gathered:
+    """Return the images `rows` of a listing, whose bytes have the hashes `sha256`; `chosen` says how they were chosen."""
+    title = title or listing.title
+    table = listing.table.iloc[rows].reset_index(drop=True)
+    ids, duplicate_of = identities(sha256, list(table["path"]))
+    table = table.assign(image_id=text(ids), duplicate_of=np.asarray(duplicate_of, np.int64))
+    source = dict(listing.source)
+    if "root" in source:
+        source["root"] = os.path.relpath(source["root"], os.path.realpath(atlas_root))
+    reader = reader_for(source, list(table["path"]), atlas_root, dataset=listing.dataset)
+    longest = max(map(max, peek(reader).values())) or 64  # none could be read: as for photographs
+    edge = thumbnail_edge or thumbnails.default_edge(longest)
+    columns = thumbnails.columns_for(edge)
+    parameters = {
+        **chosen,
+        "source": source,
+        "content": _content(table, sha256, listing),
+        "labels": listing.labels,
+        "title": title,
+        "thumbnail_edge": edge,
+        "sheet_columns": columns,
+        "most_pixels": PIXELS,
+    }
+    return Gathered(
+        table=table,
+        sha256=list(sha256),
+        labels=listing.labels,
+        title=title,
+        source=source,
+        counts=_counts(table, chosen) | listing.counts,
+        thumbnail_edge=edge,
+        sheet_columns=columns,
+        recipe=Recipe("images", VERSION, parameters, libraries=("Pillow",)),
+        reader=reader,
+        atlas_root=atlas_root,
+        dataset=listing.dataset,
+        progress=progress or Progress(),
+    )
+
+
+def identities(sha256: Sequence[str | None], paths: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Return the image_id of each image, and the row of the first image with the same bytes, or -1.
+
+    A file whose bytes cannot be read is known by its path, and is nobody's duplicate.
+    """
+    first: dict[str, int] = {}
+    times: dict[str, int] = {}
+    ids, duplicate_of = [], []
+    for row, (sha, path) in enumerate(zip(sha256, paths, strict=True)):
+        short = (sha or digest(["unreadable", path]))[:16]
+        times[short] = times.get(short, 0) + 1
+        ids.append(short if times[short] == 1 else f"{short}-{times[short]}")
+        duplicate_of.append(first.get(sha, -1) if sha else -1)
+        if sha:
+            first.setdefault(sha, row)
+    return ids, duplicate_of
+
+
+def peek(reader: Reader) -> dict[int, tuple[int, int]]:
+    """Return width and height of a few images spread over `reader`, by row; (0, 0) where one cannot be read."""
+    rows = sorted({round(value) for value in np.linspace(0, len(reader) - 1, min(PEEKED, len(reader)))})
+    return {row: reader.size(row) for row in rows}
+
+
+def _content(table: pd.DataFrame, sha256: Sequence[str | None], listing: Listing) -> str:
+    columns = [[None if pd.isna(value) else value for value in table[name]] for name in ("path", "label", "split")]
+    return digest([json.dumps([list(sha256), *columns]), listing.content])
+
+
+def _counts(table: pd.DataFrame, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "images": len(table),
+        "available": chosen["available"],
+        "limit": chosen["limit"],
+        "duplicates": int((table["duplicate_of"] >= 0).sum()),
+        "unlabelled": int(table["label"].isna().sum()),
+        "splits": {split: int((table["split"] == split).sum()) for split in SPLITS},
+    }

@@ -1,0 +1,139 @@
+"""Images from wherever the user has them: what there is, which of it is taken, and the record of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.data import named
+from atlas.data.decoding import SUFFIXES
+from atlas.data.folders import list_folder
+from atlas.data.gathered import Gathered, gather
+from atlas.data.hashes import FILE, FileHashes
+from atlas.data.listing import Advance, Listing, listing_table, text, wanted_split
+from atlas.data.objects import list_object
+from atlas.data.reading import open_reader
+from atlas.data.selection import select
+from atlas.data.tables import SUFFIXES as TABLES
+from atlas.data.tables import list_table
+from atlas.errors import AtlasError, close_matches, one_line
+from atlas.progress import Progress
+
+__all__ = ["Gathered", "open_reader", "read_images"]
+
+
+def read_images(
+    source: Any,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    split: str | None = None,
+    datasets: Path,
+    atlas_root: Path,
+    hashes: FileHashes | None = None,
+    progress: Progress | None = None,
+    thumbnail_edge: int | None = None,
+    title: str | None = None,
+) -> Gathered:
+    """Return what is to be known of the images in `source` before they are decoded: rows, identities, and the recipe.
+
+    `source` is a folder, a .csv or .parquet table, the name of a dataset (``fashion-mnist``, ``cifar10:test``; a folder of
+    that name is ``./cifar10``), or an object with ``len()`` and ``[index]``. `limit` keeps that many images, seeded and in
+    proportion over labels and splits; `split` says what all of them are. Fetched datasets are kept in `datasets`; hashes of
+    files are remembered in `atlas_root`. Raises AtlasError where there are no images to read.
+    """
+    progress = progress or Progress()
+    if limit is not None and limit < 1:
+        raise AtlasError(f"a limit of {limit} leaves no images: give at least 1, or no limit")
+    forced = None if split is None else wanted_split(split)
+    listing = list_source(source, datasets=datasets, atlas_root=atlas_root, progress=progress)
+    if forced:
+        listing.table["split"] = text([forced] * len(listing.table))
+    available = len(listing.table)
+    limit = None if limit is None or limit >= available else limit
+    rows = (
+        np.arange(available) if limit is None else select(listing.table["label"], listing.table["split"], limit, seed=seed)
+    )
+    with progress.stage("hashing images", len(rows)) as advance:
+        sha256 = listing.hash(rows, hashes or FileHashes(atlas_root / FILE), advance)
+    chosen = {"limit": limit, "available": available, "seed": None if limit is None else seed}
+    gathered = gather(
+        listing, rows, sha256, chosen, atlas_root, thumbnail_edge=thumbnail_edge, title=title, progress=progress
+    )
+    _tell(gathered, progress)
+    return gathered
+
+
+def _tell(gathered: Gathered, progress: Progress) -> None:
+    counts = gathered.counts
+    if counts["limit"]:
+        seed = gathered.recipe.parameters["seed"]
+        progress.note(f"{counts['images']} of {counts['available']} images, in proportion over the labels, seed {seed}")
+    if counts.get("refused"):
+        progress.note(f"{counts['refused']} links or file names are refused: they lead out of the folder or are not UTF-8")
+
+
+def list_source(source: Any, *, datasets: Path, atlas_root: Path, progress: Progress) -> Listing:
+    """Return the listing of any source that `read_images` takes."""
+    if not isinstance(source, str | os.PathLike):
+        if hasattr(source, "__len__") and hasattr(source, "__getitem__") and not isinstance(source, Mapping | bytes):
+            return list_object(source, progress)
+        raise AtlasError(
+            f"a {type(source).__name__} is no source of images: give a path, a name, or an object with len() and []"
+        )
+    name, colon, part = str(source).partition(":")
+    if isinstance(source, str) and name in named.NAMES:
+        return _list_named(name, part if colon else None, datasets, progress)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return list_folder(path, leave_out=atlas_root)
+    if path.is_file() and path.suffix.lower() in TABLES:
+        return list_table(path)
+    raise AtlasError(_no_source(path))
+
+
+def _no_source(path: Path) -> str:
+    shown = one_line(path)
+    if path.is_file():
+        alone = "one image: give its folder" if path.suffix.lower() in SUFFIXES else "no .csv or .parquet table"
+        return f"no images in {shown}: the file is {alone}"
+    names = close_matches(path.name.partition(":")[0], named.NAMES)
+    meant = f"did you mean {names[0]}?" if names else f"the datasets known by name are {', '.join(named.NAMES)}"
+    return f"no images at {shown}: there is no such folder or table; {meant}"
+
+
+def _list_named(name: str, part: str | None, datasets: Path, progress: Progress) -> Listing:
+    if part is not None and part not in named.PARTS:
+        raise AtlasError(f"no part {one_line(repr(part))} of {name}: give {name}:train, {name}:test or {name} for both")
+    dataset = named.fetch(name, datasets, progress)
+    parts = named.PARTS if part is None else (part,)
+    sizes = {part: len(dataset.codes[part]) for part in parts}
+    return Listing(
+        table=listing_table(
+            (f"{part}/{index}" for part in parts for index in range(sizes[part])),
+            (dataset.labels[code] for part in parts for code in dataset.codes[part]),
+            ("train" if part == "train" else "held-out" for part in parts for _ in range(sizes[part])),
+        ),
+        labels=dataset.labels,
+        title=dataset.title if part is None else f"{dataset.title} ({part})",
+        source={"kind": "named", "name": name, "part": part, "root": Path(os.path.realpath(dataset.folder))},
+        hash=lambda rows, hashes, advance: _array_hashes(dataset, parts, rows, advance),
+    )
+
+
+def _array_hashes(dataset: named.ArrayDataset, parts: Sequence[str], rows: np.ndarray, advance: Advance) -> list[str | None]:
+    found: list[str | None] = []
+    start = 0
+    for part in parts:
+        images = dataset.images[part]
+        mine = rows[(rows >= start) & (rows < start + len(images))] - start
+        start += len(images)
+        for row in mine:
+            found.append(hashlib.sha256(images[row].tobytes()).hexdigest())
+        advance(len(mine))
+    return found

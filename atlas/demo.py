@@ -1,0 +1,56 @@
+"""`make demo`: a real atlas of our conv6 network on all 70 000 images of Fashion-MNIST."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from atlas.atlas import Atlas
+from atlas.progress import Progress
+
+MODEL = "atlas:conv6@fashion-mnist"
+IMAGES = "fashion-mnist"
+LAYERS = ("pool4", "relu_fc1", "logits")
+LAYOUTS = ("tsne:relu_fc1", "umap", "umap:joint", "pca:relu_fc1")
+
+
+def demo(
+    *,
+    cache: str | os.PathLike[str] = "cache",
+    serve: bool = True,
+    port: int = 5006,
+    progress: Progress | None = None,
+    say: Callable[[str], Any] = lambda line: None,
+) -> Atlas:
+    """Build the demo's atlas in ``cache/fashion-mnist`` unless it stands, tell what to do next, and serve it."""
+    from atlas.pipeline import build
+    from atlas.verbs import serve as run
+
+    progress = progress or Progress()
+    folder, started = Path(cache) / IMAGES, time.monotonic()
+    atlas = build(MODEL, IMAGES, cache=folder, layers=LAYERS, layouts=LAYOUTS, title="Fashion-MNIST", progress=progress)
+    for line in closing_words(atlas, folder, progress, time.monotonic() - started):
+        say(line)
+    if serve:
+        run(folder, port=port, say=say)
+    return atlas
+
+
+def closing_words(atlas: Atlas, folder: Path, progress: Progress, seconds: float) -> list[str]:
+    """Return what the demo says when the atlas stands: the time of each stage, what to try, how to bring one's own."""
+    command = Path(".venv") / "bin" / "atlas"
+    test_image = int((atlas.image_record.table["split"] == "held-out").to_numpy().argmax())
+    return [
+        "",
+        *(f"  {name:<40} {taken:6.1f} s" for name, taken in progress.seconds.items()),
+        f"  {'in all':<40} {seconds:6.1f} s",
+        "",
+        f"an image's neighbours:   {command} query {folder} {test_image} -k 5 --sheet neighbours.png",
+        f"the classes' patterns:   {command} patterns {folder} --stat mean -o patterns.png",
+        f"your own:                {command} build torchvision:resnet50 PHOTOS/ --cache cache/mine",
+        f"                         {command} serve cache/mine",
+        "",
+    ]

@@ -1,0 +1,19 @@
+"""The figures: every function returns a matplotlib figure that `save` writes as PNG, SVG or PDF."""
+
+from __future__ import annotations
+
+from atlas.pages.figures_architecture import architecture
+from atlas.pages.figures_curves import training_curves, training_curves_html
+from atlas.pages.figures_patterns import patterns_heatmap
+from atlas.pages.figures_sheet import contact_sheet
+from atlas.pages.figures_style import SUFFIXES, save
+
+__all__ = [
+    "SUFFIXES",
+    "architecture",
+    "contact_sheet",
+    "patterns_heatmap",
+    "save",
+    "training_curves",
+    "training_curves_html",
+]

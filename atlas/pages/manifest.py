@@ -1,0 +1,150 @@
+"""What a page is told once, as plain JSON: names, keys, counts and sentences. The numbers themselves come by route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from atlas.activations.records import Activations, Predictions
+from atlas.data.records import SPLITS
+from atlas.maps.records import Layout, Neighbours
+from atlas.models.records import NetworkRecord
+from atlas.pages import colours
+from atlas.pages.view import METHODS, Space, Start, View
+
+
+def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
+    """Return all that the page's script needs to begin; `several` tells whether there are other atlases to go to."""
+    predictions = sorted({space.predictions for space in view.spaces if space.predictions})
+    return {
+        "atlas": view.name,
+        "title": view.title,
+        "several": several,
+        "date": view.date,
+        "images": images_part(view),
+        "spaces": [space_part(view, space) for space in view.spaces],
+        "predictions": {name: predictions_part(view, name) for name in predictions},
+        "start": {
+            "space": start.space,
+            "layout": start.layout,
+            "split": start.split,
+            "colour": start.colour,
+            "image": start.image,
+        },
+        "notices": start.notices,
+        "colours": {
+            "classes": list(colours.CLASSES),
+            "none": colours.NONE,
+            "right": colours.RIGHT,
+            "wrong": colours.WRONG,
+            "split": list(colours.SPLIT),
+            "amount": list(colours.AMOUNT),
+        },
+    }
+
+
+def images_part(view: View) -> dict[str, Any]:
+    """Return what the page needs of the images record."""
+    images = view.images
+    return {
+        "key": view.images_name,
+        "title": images.title,
+        "count": len(images),
+        "undecodable": int(len(images) - len(images.decoded)),
+        "labels": list(images.labels),
+        "splits": dict(zip(SPLITS, np.bincount(view.splits, minlength=3)[:3].tolist(), strict=True)),
+        "switch": view.opening_split == "held-out",
+        "edge": images.thumbnail_edge,
+        "columns": images.sheet_columns,
+    }
+
+
+def space_part(view: View, space: Space) -> dict[str, Any]:
+    """Return what the page needs of one layer, or of several jointly."""
+    first: Activations = view.read(space.activations[0], Activations)
+    points = view.point_image(space.activations[0])
+    identity = len(points) == len(view.images) and bool((points == np.arange(len(points))).all())
+    return {
+        "id": space.id,
+        "title": space_title(view, space),
+        "layers": space.layers,
+        "activations": space.activations[0],
+        "identity": identity,  # point n is image n: no column to fetch
+        "spatial": first.spatial,
+        "points": len(points),
+        "predictions": space.predictions,
+        "statistics": space.statistics,
+        "patterns": pattern_sources(view, space),
+        "colours": view.colours(space),
+        "layouts": [layout_part(view, name) for name in space.layouts],
+        "neighbours": neighbours_part(view, space.neighbours) if space.neighbours else None,
+    }
+
+
+def space_title(view: View, space: Space) -> str:
+    """Return the words of a layer in the switch: its name, units and functional, or the layers that are joined."""
+    of = f" · {network_title(view, space.network)}" if space.network and len(view.of_stage("network")) > 1 else ""
+    if len(space.layers) > 1:
+        return f"{len(space.layers)} layers jointly: {', '.join(space.layers)}{of}"
+    record: Activations = view.read(space.activations[0], Activations)
+    return f"{record.layer} · {record.unit_count} units · {record.functional}{of}"
+
+
+def network_title(view: View, name: str) -> str:
+    """Return the title of a network."""
+    record: NetworkRecord = view.read(name, NetworkRecord)
+    return record.title
+
+
+def pattern_sources(view: View, space: Space) -> list[dict[str, str]]:
+    """Return the statistics whose patterns this space can show: its own, or those of each layer that is joined."""
+    found = [name for source in space.activations for name in view.statistics_of(source)]
+    titles = {name: str(view.headers[name]["fields"]["layer"]) for name in found}
+    repeated = len(set(titles.values())) < len(titles)
+    words = {name: f"{layer} · {view.headers[name]['fields']['functional']}" for name, layer in titles.items()}
+    return [{"key": name, "layer": words[name] if repeated else layer} for name, layer in titles.items()]
+
+
+def layout_part(view: View, name: str) -> dict[str, Any]:
+    """Return a layout's key, its method with the parameters in words, and how faithful it is."""
+    record: Layout = view.read(name, Layout)
+    method = METHODS.get(record.method, record.method)
+    told = {key: value for key, value in record.parameters.items() if isinstance(value, int | float | str) and key != "seed"}
+    words = ", ".join(parameter(key, value) for key, value in told.items())
+    return {"key": name, "method": method, "words": words, "quality": quality_part(record.quality)}
+
+
+def parameter(name: str, value: Any) -> str:
+    """Return a parameter in words: ``min dist 0.1``."""
+    return f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+
+
+def quality_part(quality: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of faithfulness that were computed, and what they were computed on."""
+    wanted = ("trustworthiness", "continuity", "recall", "k", "sample")
+    return {name: quality[name] for name in wanted if quality.get(name) is not None}
+
+
+def neighbours_part(view: View, name: str) -> dict[str, Any]:
+    """Return the key of the neighbour lists, how many are kept, and by which metric."""
+    record: Neighbours = view.read(name, Neighbours)
+    return {"key": name, "kept": int(record.indices.shape[1]), "metric": record.metric, "exact": record.exact,
+            "recall": record.recall}  # fmt: skip
+
+
+def predictions_part(view: View, name: str) -> dict[str, Any]:
+    """Return the names of what is predicted, the class map's sentence, and the accuracy per split."""
+    record: Predictions = view.read(name, Predictions)
+    network = next(iter(view.inputs(name, "network")), None)
+    known = network in view.headers
+    return {
+        "key": name,
+        "names": view.predicted(name)[0],
+        "judged": bool((np.asarray(record.right) >= 0).any()),
+        "sentence": record.map.sentence,
+        "accuracy": record.accuracy,
+        "warnings": record.warnings,
+        "network": network_title(view, network) if known and network else None,
+        "parameters": view.read(network, NetworkRecord).parameters if known and network else None,
+    }

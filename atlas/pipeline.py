@@ -1,0 +1,360 @@
+"""The usual run, written with the public parts: images and a network in, an atlas on disk out."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atlas.data.records import Images
+from atlas.errors import AtlasError, choose
+from atlas.machine import cores
+from atlas.models.records import ClassMap, NetworkRecord
+from atlas.planning import LISTED, LayerChoice, LayoutChoice, choose_layers, parse_layouts
+from atlas.pool import Task, run_all
+from atlas.progress import Progress
+from atlas.stages import build_activations, build_layout, build_neighbours, build_predictions, build_statistics
+from atlas.store import Recipe, Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from atlas.atlas import Atlas
+    from atlas.data.sources import Gathered
+    from atlas.models.network import Network
+
+SIDE_BY_SIDE = 5_000  # points from which a layout is long enough to be worth a process of its own
+PRECISIONS = ("auto", "bfloat16", "float32")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build will do: everything read, resolved and checked, nothing long done."""
+
+    store: Store
+    gathered: Gathered
+    network: Network
+    record: NetworkRecord
+    class_map: ClassMap
+    layers: list[LayerChoice]
+    statistics: list[LayerChoice]
+    layouts: list[LayoutChoice]
+    metric: str
+    seed: int
+    run: Mapping[str, Any]
+    title: str
+
+
+def build(
+    model: str | torch.nn.Module,
+    images: Any,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    layers: Sequence[str | int] = (),
+    layouts: Sequence[str] = ("umap",),
+    progress: Progress | None = None,
+    **options: Any,
+) -> Atlas:
+    """Build the atlas of `model` over `images` in the folder `cache` and return it open.
+
+    What stands already is not built again. `layers` are names or numbers of `atlas layers`, each optionally with its
+    functional (``layer3=max``); `layouts` as `atlas.planning.parse_layouts` reads them. The further options are those of
+    `plan`. A user's mistake raises AtlasError before the long work starts.
+    """
+    progress = progress or Progress()
+    return execute(plan(model, images, cache=cache, layers=layers, layouts=layouts, progress=progress, **options), progress)
+
+
+def plan(
+    model: str | torch.nn.Module,
+    images: Any,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    layers: Sequence[str | int] = (),
+    layouts: Sequence[str] = ("umap",),
+    functional: str = "mean",
+    statistics: Sequence[str | int] = (),
+    metric: str = "cosine",
+    limit: int | None = None,
+    split: str | None = None,
+    class_map: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    title: str | None = None,
+    network: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
+    verify: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
+    """Read, resolve and check all that a build needs.
+
+    `statistics` names further layers of which only statistics are kept, or is ``["all"]``; `class_map` is a file or
+    ``order``; `network` goes to `load_network` (weights, input_size, mean, std); `run` holds precision (auto, bfloat16,
+    float32), batch_size, device and workers, none of which but the precision decides a result. `verify` hashes every
+    file anew.
+    """
+    from atlas.data.hashes import FileHashes
+    from atlas.data.sources import read_images
+    from atlas.models.network import load_network, network_record
+
+    progress = progress or Progress()
+    run = _check_run(dict(run or {}))
+    if metric not in ("cosine", "L2"):
+        raise choose("metric", metric, ("cosine", "L2"))
+    store = Store(cache if cache is not None else default_cache(images))
+    store.prepare()
+    hashes = FileHashes(store.root / "hashes.parquet", verify=verify)
+    gathered = read_images(
+        images,
+        limit=limit,
+        seed=seed,
+        split=split,
+        datasets=dataset_folder(store.root),
+        atlas_root=store.root,
+        hashes=hashes,
+        progress=progress,
+    )
+    sample = gathered.sample()
+    loaded = load_network(model, sample_shape=sample.shape, **dict(network or {}))
+    for line in loaded.notes:
+        progress.note(line)
+    record = network_record(loaded, sample_input(loaded, sample))
+    if record.weights is not None:
+        record = replace(record, weights=os.path.relpath(record.weights, store.root))
+    chosen = choose_layers(layers, record.layers, functional=functional, outputs=record.outputs)
+    return Plan(
+        store=store,
+        gathered=gathered,
+        network=loaded,
+        record=record,
+        class_map=read_class_map(loaded, gathered.labels, class_map),
+        layers=chosen,
+        statistics=_choose_statistics(statistics, chosen, record, functional),
+        layouts=_check_joint(parse_layouts(layouts, [layer.name for layer in chosen]), chosen),
+        metric=metric,
+        seed=seed,
+        run=run,
+        title=title or gathered.title,
+    )
+
+
+def execute(todo: Plan, progress: Progress) -> Atlas:
+    """Do what the plan says; return the atlas open. What stands already is kept as it is."""
+    from atlas.atlas import Atlas
+
+    started = time.time()
+    names = _record_all(todo, progress)
+    names += _map_all(todo, names, progress)
+    images = names[0]
+    todo.store.show(names, title=todo.title, keep=lambda name: name == images or images in _ancestors(todo.store, name))
+    built = [n for n in names if todo.store.path(n).stat().st_mtime >= started - 1]
+    if not built:
+        progress.note("everything stands already: nothing was built")
+    return Atlas(todo.store.root)
+
+
+def _record_all(todo: Plan, progress: Progress) -> list[str]:
+    """Images, network, the pass, and the records made of its parts; return their names, the images' first."""
+    from atlas.activations.extract import run
+    from atlas.data.reading import open_reader
+
+    store = todo.store
+    images = store.build(todo.gathered.recipe, Images, todo.gathered.make)
+    images_name = todo.gathered.recipe.name
+    _tell_counts(images, progress)
+    network_name = build_network(store, todo.record)
+    reader = open_reader(images, store.root, dataset=todo.gathered.dataset)
+    done = run(
+        store, todo.network, network_name, images, images_name, reader,
+        vectors={layer.name: layer.functional for layer in todo.layers},
+        statistics={layer.name: layer.functional for layer in todo.statistics},
+        class_map=todo.class_map, seed=todo.seed, progress=progress,
+        precision=todo.run["precision"], batch_size=todo.run["batch_size"], device=todo.run["device"],
+    )  # fmt: skip
+    names = [images_name, network_name]
+    with progress.stage("predictions and statistics", len(todo.layers) + len(todo.statistics) + 1) as advance:
+        if todo.record.outputs:
+            names.append(build_predictions(store, done, images, names[:2], todo.class_map, progress))
+        advance(1)
+        for layer in todo.statistics:
+            names.append(build_statistics(store, done, layer, names[:2]))
+            advance(1)
+        for layer in todo.layers:
+            names.append(build_activations(store, done, layer, names[:2]))
+            advance(1)
+    return names
+
+
+def _map_all(todo: Plan, names: list[str], progress: Progress) -> list[str]:
+    """Neighbours with all cores one after the other, then the layouts side by side with one thread each."""
+    of_layer = {todo.store.header(name)["fields"]["layer"]: name for name in names if name.startswith("activations-")}
+    made: list[str] = []
+    graphs: dict[tuple[str, ...], str] = {}
+    for layers in dict.fromkeys([(layer.name,) for layer in todo.layers] + [choice.layers for choice in todo.layouts]):
+        k = max([LISTED, *(c.neighbours_needed for c in todo.layouts if c.layers == layers)])
+        graphs[layers] = build_neighbours(
+            todo.store, [of_layer[name] for name in layers], metric=todo.metric, k=k, seed=todo.seed, progress=progress
+        )
+        made.append(graphs[layers])
+    points = todo.gathered.count
+    workers = min(todo.run["workers"], len(todo.layouts)) if points >= SIDE_BY_SIDE else 1
+    # The longest first, so that no worker is left with it at the end: t-SNE takes several times a UMAP.
+    order = sorted(todo.layouts, key=lambda choice: ["tsne", "umap", "pca"].index(choice.method))
+    tasks: list[Task] = [
+        (
+            build_layout,
+            (str(todo.store.root), choice, [of_layer[n] for n in choice.layers], graphs[choice.layers], todo.seed),
+        )
+        for choice in order
+    ]
+    return made + run_all(tasks, workers=workers, progress=progress)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The parts of a plan
+
+
+def default_cache(images: Any) -> Path:
+    """Return ``cache/NAME`` for a named source, a folder or a table; a torch Dataset from Python needs a name."""
+    if not isinstance(images, str | os.PathLike):
+        raise AtlasError("say where the atlas of a torch Dataset goes: atlas.build(…, cache='cache/NAME')")
+    return Path("cache") / (Path(str(images).partition(":")[0]).resolve().stem or "atlas")
+
+
+def dataset_folder(root: Path) -> Path:
+    """Return where named datasets are kept: beside the atlas, shared by all atlases of one cache."""
+    return Path(os.environ.get("ATLAS_DATASETS", root.parent / "datasets"))
+
+
+def sample_input(network: Network, sample: Any) -> torch.Tensor:
+    """Return one image as the network gets it: float [1, rgb, y, x] from a float tensor or a Pillow image."""
+    import torch
+
+    if sample.tensor is not None:
+        return torch.as_tensor(sample.tensor)[None]
+    return network.preprocess.tensor(torch.from_numpy(network.preprocess.array(sample.image))[None])
+
+
+def read_class_map(network: Network, labels: list[str], wanted: str | os.PathLike[str] | None) -> ClassMap:
+    """Match the network's outputs with the images' labels: by name, by the file `wanted`, or by order if it says so."""
+    from atlas.models.classmap import match_classes
+
+    by_order = wanted == "order"
+    file = Path(wanted) if wanted is not None and not by_order else None
+    return match_classes(network.categories, network.outputs, labels, file=file, by_order=by_order)
+
+
+def _choose_statistics(
+    wanted: Sequence[str | int], chosen: list[LayerChoice], record: NetworkRecord, functional: str
+) -> list[LayerChoice]:
+    if list(wanted) == ["all"]:
+        wanted = list(record.layers.loc[record.layers["units"] > 0, "name"])
+    names = {layer.name for layer in chosen}
+    further = choose_layers(wanted, record.layers, functional=functional, outputs=record.outputs) if wanted else []
+    return chosen + [layer for layer in further if layer.name not in names]
+
+
+def _check_joint(layouts: list[LayoutChoice], layers: list[LayerChoice]) -> list[LayoutChoice]:
+    """Refuse a joint layout of layers whose points are not the same."""
+    sampled = {layer.name: layer.functional if layer.functional.startswith("positions") else "image" for layer in layers}
+    for choice in layouts:
+        kinds = {sampled[name] for name in choice.layers}
+        if len(kinds) > 1:
+            raise AtlasError(
+                f"{choice.title} needs the same points in each layer and there are {', '.join(sorted(kinds))}: "
+                "give the layers the same functional"
+            )
+    return layouts
+
+
+def _check_run(run: dict[str, Any]) -> dict[str, Any]:
+    known = {"precision": "auto", "batch_size": None, "device": "auto", "workers": cores()}
+    for name in run:
+        if name not in known:
+            raise choose("option of a run", name, known)
+    run = known | {name: value for name, value in run.items() if value is not None}
+    if run["precision"] not in PRECISIONS:
+        raise choose("precision", run["precision"], PRECISIONS)
+    for name in ("batch_size", "workers"):
+        if run[name] is not None and run[name] < 1:
+            raise AtlasError(f"{name.replace('_', ' ')} is {run[name]}: at least 1 would do")
+    return run
+
+
+def build_network(store: Store, record: NetworkRecord) -> str:
+    """Keep the network's record; where its weights lie is told and decides nothing."""
+    decisive = {"identity": record.identity, "categories": record.categories, "layers": record.layers.to_dict("list")}
+    recipe = Recipe("network", 1, decisive, libraries=("torch",))
+    store.build(recipe, NetworkRecord, lambda: record)
+    return recipe.name
+
+
+def _tell_counts(images: Images, progress: Progress) -> None:
+    """Say on the terminal what is not as it should be: what does not decode, what is there twice."""
+    bad = images.table[images.table["error"].notna()]
+    if len(bad):
+        progress.note(f"{len(bad)} of {len(images)} images do not decode and are left out:")
+        for path, error in bad[["path", "error"]].head(10).itertuples(index=False):
+            progress.note(f"  {path}: {error}")
+        if len(bad) > 10:
+            progress.note(f"  and {len(bad) - 10} more: the column `error` of the images lists them all")
+    twice = int((images.table["duplicate_of"] >= 0).sum())
+    if twice:
+        progress.note(f"{twice} images are exact duplicates of others: the column `duplicate_of` marks them")
+
+
+def _ancestors(store: Store, name: str) -> set[str]:
+    values = store.header(name)["inputs"].values()
+    parents = {parent for value in values for parent in ([value] if isinstance(value, str) else value)}
+    return parents.union(*(_ancestors(store, p) for p in parents if not p.startswith("parts/") and store.has(p)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a build would cost
+
+# Seconds per point on one core, from `make demo` on two loaded cores; an estimate, and printed as one.
+SECONDS_PER_POINT = {"umap": 7e-4, "tsne": 2.4e-3, "pca": 2e-5, "neighbours": 1.5e-4}
+
+
+def estimate(todo: Plan) -> dict[str, Any]:
+    """Return what a build would take: images, points, bytes on disk and seconds, the network's speed tried on it."""
+    seconds_per_image = _try_speed(todo)
+    points = sum(todo.gathered.count * _positions(layer.functional) for layer in todo.layers)
+    units = dict(zip(todo.record.layers["name"], todo.record.layers["units"], strict=True))
+    vectors = sum(todo.gathered.count * _positions(c.functional) * units[c.name] * 3 for c in todo.layers)
+    graphs = len({choice.layers for choice in todo.layouts} | {(layer.name,) for layer in todo.layers})
+    of = {layer.name: _positions(layer.functional) for layer in todo.layers}
+    maps = sum(SECONDS_PER_POINT[c.method] * todo.gathered.count * of[c.layers[0]] for c in todo.layouts)
+    return {
+        "images": todo.gathered.count,
+        "points": points,
+        "bytes": int(vectors * 2 + graphs * todo.gathered.count * LISTED * 8 + todo.gathered.count * 300),
+        "seconds": math.ceil(
+            seconds_per_image * todo.gathered.count
+            + graphs * SECONDS_PER_POINT["neighbours"] * todo.gathered.count
+            + maps / min(todo.run["workers"], max(1, len(todo.layouts)))
+        ),
+        "layers": [f"{layer.name} ({layer.functional})" for layer in todo.layers],
+        "layouts": [choice.title for choice in todo.layouts],
+    }
+
+
+def _positions(functional: str) -> int:
+    return int(functional.partition(":")[2].partition("-")[0]) if functional.startswith("positions") else 1
+
+
+def _try_speed(todo: Plan) -> float:
+    """Seconds per image of the bare network on a batch of 16."""
+    import torch
+
+    from atlas.models.network import evaluating
+
+    batch = sample_input(todo.network, todo.gathered.sample()).repeat(16, 1, 1, 1)
+    with evaluating(todo.network.module), torch.inference_mode():
+        todo.network.module(batch)
+        started = time.perf_counter()
+        todo.network.module(batch)
+    return (time.perf_counter() - started) / 16

@@ -1,0 +1,134 @@
+"""What a build will do, every choice read, resolved and checked before the long work starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from atlas.errors import AtlasError, choose, one_line
+
+# Each method's own parameters and their defaults; a test holds them equal to those of atlas.maps.layout.
+METHODS: dict[str, dict[str, Any]] = {
+    "umap": {"n_neighbors": 15, "min_dist": 0.1, "epochs": None},
+    "tsne": {"perplexity": 30.0},
+    "pca": {},
+}
+KINDS: dict[str, type] = {"n_neighbors": int, "min_dist": float, "epochs": int, "perplexity": float}
+LISTED = 30  # neighbours kept per point for the page, where no layout needs more
+NOT_LAYERS = ("Dropout", "Flatten", "Identity")  # repeat the layer before them
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """One layer to record, by torch's dotted name, and the functional that makes a unit one number."""
+
+    name: str
+    number: int
+    functional: str
+
+
+@dataclass(frozen=True)
+class LayoutChoice:
+    """One layout to make: the method, of which layers (several: jointly), and the method's own parameters."""
+
+    method: str
+    layers: tuple[str, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def neighbours_needed(self) -> int:
+        """How many neighbours of each point the method asks of the graph: t-SNE three times its perplexity."""
+        if self.method == "tsne":
+            return math.ceil(3 * self.parameters["perplexity"])
+        return self.parameters["n_neighbors"] if self.method == "umap" else 0
+
+    @property
+    def title(self) -> str:
+        """For people: ``UMAP of fc1``."""
+        of = self.layers[0] if len(self.layers) == 1 else f"{len(self.layers)} layers jointly"
+        name = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}[self.method]
+        return f"{name} of {of}"
+
+
+def choose_layers(wanted: Sequence[str | int], layers: pd.DataFrame, *, functional: str, outputs: int) -> list[LayerChoice]:
+    """Return the layers named by ``NAME``, ``NUMBER`` or ``NAME=FUNCTIONAL``; none named: `default_layers`.
+
+    An unknown layer, one that yields no numbers, and an unknown functional raise AtlasError.
+    """
+    from atlas.activations.functionals import Functional
+    from atlas.models.layers import find_layer
+
+    chosen = []
+    for text in wanted or default_layers(layers, outputs):
+        name, _, own = str(text).partition("=")
+        row = find_layer(layers, name)
+        if not row["units"]:
+            raise AtlasError(f"layer {one_line(row['name'])} yields no numbers per image: choose another of `atlas layers`")
+        chosen.append(LayerChoice(str(row["name"]), int(row["number"]), str(Functional.parse(own or functional))))
+    twice = [c.name for k, c in enumerate(chosen) if c.name in [d.name for d in chosen[:k]]]
+    if twice:
+        raise AtlasError(f"layer {twice[0]} is named twice: one functional per layer and build")
+    return chosen
+
+
+def default_layers(layers: pd.DataFrame, outputs: int) -> list[str]:
+    """Return a spatial layer before the last shrinking of the map, the descriptor and the logits, those that exist."""
+    useful = layers[(layers["units"] > 0) & ~layers["kind"].str.startswith(NOT_LAYERS)]
+    if useful.empty:
+        raise AtlasError("no layer of the network yields numbers: name the module that does with --layer")
+    logits = useful[useful["units"] == outputs].tail(1) if outputs else useful.tail(0)
+    before = useful[useful["number"] < logits["number"].iloc[0]] if len(logits) else useful
+    area = before["shape"].map(_area)
+    spatial = before[area > 1]
+    larger = spatial[area[spatial.index] > area[spatial.index].iloc[-1]] if len(spatial) else spatial
+    names = [*(larger if len(larger) else spatial)["name"].tail(1), *before["name"].tail(1), *logits["name"]]
+    return list(dict.fromkeys(names))
+
+
+def _area(shape: str) -> int:
+    """Return the number of positions of a layer from the text of its shape: ``64×14×14`` has 196."""
+    numbers = [int(n) for n in shape.split(" ")[0].split("×") if n.isdigit()]
+    if len(numbers) == 3:
+        return numbers[0] * numbers[1] if "last" in shape else numbers[1] * numbers[2]
+    return 1
+
+
+def parse_layouts(texts: Sequence[str], layers: Sequence[str]) -> list[LayoutChoice]:
+    """Return the layouts that `texts` ask for, of the chosen `layers`.
+
+    Each is ``METHOD[:LAYERS][,name=value…]``: METHOD umap, tsne or pca; LAYERS a layer, ``all`` (each by itself, the
+    default), ``joint`` (all together) or some joined by ``+``. Anything else raises AtlasError.
+    """
+    return list({repr(choice): choice for text in texts for choice in _parse_layout(text, list(layers))}.values())
+
+
+def _parse_layout(text: str, layers: list[str]) -> list[LayoutChoice]:
+    head, *pairs = str(text).split(",")
+    method, _, of = head.partition(":")
+    if method not in METHODS:
+        raise choose("layout method", method, METHODS)
+    parameters = METHODS[method] | dict(_parse_pair(method, pair) for pair in pairs)
+    if of in ("", "all"):
+        return [LayoutChoice(method, (layer,), parameters) for layer in layers]
+    together = layers if of == "joint" else of.split("+")
+    for layer in together:
+        if layer not in layers:
+            raise choose("chosen layer", layer, layers)
+    return [LayoutChoice(method, tuple(together), parameters)]
+
+
+def _parse_pair(method: str, pair: str) -> tuple[str, Any]:
+    name, _, value = pair.partition("=")
+    if name not in METHODS[method]:
+        raise choose(f"{method} parameter", name, METHODS[method])
+    try:
+        number = KINDS[name](value)
+    except ValueError:
+        raise AtlasError(f"{method} {name} is a number, not {one_line(repr(value))}") from None
+    if not 0 <= number < 1e6 or (number == 0 and name != "min_dist"):
+        raise AtlasError(f"{method} {name}={value} is out of range: a positive number would do")
+    return name, number

@@ -1,0 +1,248 @@
+"""What the command's verbs do, as functions: layers, train, list_atlases, query, patterns, serve, gc."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from atlas.atlas import Atlas, open_atlas
+from atlas.errors import AtlasError, choose, one_line
+from atlas.machine import size
+from atlas.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from atlas.models.training import TrainingResult
+
+PORTS_TRIED = 50
+
+
+def layers(
+    model: str | torch.nn.Module, *, weights: str | os.PathLike[str] | None = None, input_size: int | None = None
+) -> pd.DataFrame:
+    """Return a network's layers in order of execution: number (from 1), name, kind, shape, parameters, units."""
+    import torch
+
+    from atlas.models.layers import list_layers
+    from atlas.models.network import load_network
+
+    network = load_network(model, weights=weights, input_size=input_size)
+    shape = network.preprocess
+    sample = torch.zeros(1, shape.channels, shape.height or 224, shape.width or 224)
+    return list_layers(network.module, sample)
+
+
+def train(
+    net: str,
+    dataset: str,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    net_arguments: Sequence[str] | dict[str, Any] = (),
+    progress: Progress | None = None,
+    **options: Any,
+) -> TrainingResult:
+    """Train a reference network on a named dataset; leave weights, recipe, history, curves and drawing in `out`.
+
+    `net_arguments` are the network's own (``depth=512``); the options are those of `atlas.models.training.train`. The
+    default of `out` is ``cache/networks/NET-DATASET``. A killed training goes on where it was.
+    """
+    from atlas.data.named import NAMES, fetch
+    from atlas.models.reference import REFERENCE
+    from atlas.models.training import TrainingData
+    from atlas.models.training import train as run
+
+    progress = progress or Progress()
+    if net not in REFERENCE:
+        raise choose("reference network", net, REFERENCE)
+    if dataset not in NAMES:
+        raise choose("dataset", dataset, NAMES)
+    arguments = net_arguments if isinstance(net_arguments, dict) else dict(map(_read_argument, net_arguments))
+    folder = Path(out) if out is not None else Path(cache) / "networks" / f"{net}-{dataset}"
+    if out is None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    data = TrainingData.of(fetch(dataset, Path(cache) / "datasets", progress))
+    result = run(
+        net, data, out=folder, net_arguments=arguments, progress=progress,
+        **{name: value for name, value in options.items() if value is not None},
+    )  # fmt: skip
+    draw_training(result)
+    return result
+
+
+def draw_training(result: TrainingResult) -> None:
+    """Draw a training's curves (PNG and HTML) and the network's architecture beside its weights."""
+    from atlas.pages import figures
+
+    title = f"{result.recipe['network']} on {result.recipe['dataset']}"
+    history = pd.DataFrame(result.history)
+    figures.save(figures.training_curves(history, title=title), result.folder / "curves.png")
+    (result.folder / "curves.html").write_text(figures.training_curves_html(history, title), "utf-8")
+    table = layers(f"atlas:{result.folder}")
+    figures.save(figures.architecture(table, title=result.recipe["network"]), result.folder / "architecture.png")
+
+
+def _read_argument(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE; the value is a whole number where it looks like one."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise AtlasError(f"{one_line(repr(text))} is no argument of a network: NAME=VALUE would do, such as depth=512")
+    return name, int(value) if value.lstrip("-").isdigit() else value
+
+
+def list_atlases(cache: str | os.PathLike[str] = "cache") -> pd.DataFrame:
+    """Return one row per atlas in a folder: name, title, images, network, layers, layouts; damaged ones say so."""
+    rows = []
+    for path in sorted(Path(cache).glob("*/atlas.json")):
+        try:
+            atlas = Atlas(path.parent)
+            row = {"images": len(atlas.image_record), "network": atlas.network_record.title}
+            row |= {"layers": ", ".join(atlas.layers), "layouts": len(atlas.names("layout")), "note": ""}
+        except AtlasError as reason:
+            row = {"images": 0, "network": "", "layers": "", "layouts": 0, "note": str(reason)}
+        rows.append({"name": path.parent.name, **row})
+    table = pd.DataFrame(rows, columns=["name", "images", "network", "layers", "layouts", "note"])
+    return table if (table["note"] != "").any() else table.drop(columns="note")
+
+
+def query(
+    atlas: str | os.PathLike[str] | Atlas,
+    image: Any,
+    *,
+    k: int = 10,
+    layer: str | None = None,
+    sheet: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Return the k nearest images of a row, an image_id or an image file, and for a file what the network says of it.
+
+    `sheet` names a PNG to write the answer to as a contact sheet. Only a file needs torch.
+    """
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
+    if sheet is not None:
+        check_writable(sheet, (".png",))
+    found = opened.neighbours(image, layer=layer, k=k)
+    row = found.attrs["row"]
+    answer = {
+        "query": str(image),
+        "row": row,
+        "layer": found.attrs["layer"],
+        "metric": found.attrs["metric"],
+        "predictions": opened.predict(image).to_dict("records") if row is None and opened.predictions is not None else [],
+        "neighbours": found.astype(object).where(found.notna(), None).to_dict("records"),
+    }
+    if sheet is not None:
+        write_sheet(opened, image, answer, Path(sheet))
+    return answer
+
+
+def write_sheet(atlas: Atlas, query_image: Any, answer: dict[str, Any], path: Path) -> None:
+    """Write the answer of a query as a contact sheet: the query, then its neighbours with label and distance."""
+    from atlas.data.reading import decode, open_reader
+    from atlas.pages import figures
+
+    reader = open_reader(atlas.image_record, atlas.store.root)
+    row = answer["row"]
+    first = decode(Path(query_image)) if row is None else reader.image(row)
+    images = [reader.image(n["image"]) for n in answer["neighbours"]]
+    captions = [f"{n['label'] or n['path']}\n{n['distance']:.3f}" for n in answer["neighbours"]]
+    figures.save(figures.contact_sheet(first, images, captions), path)
+
+
+def patterns(
+    atlas: str | os.PathLike[str] | Atlas,
+    *,
+    layer: str | None = None,
+    stat: str = "mean",
+    split: str | None = "held-out",
+    out: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Draw the classes' patterns of a layer, mean or std, to a file; return its path, the title and the counts."""
+    from atlas.pages import figures
+
+    if stat not in ("mean", "std"):
+        raise choose("statistic", stat, ("mean", "std"))
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
+    found = opened.patterns(layer, split=split)
+    path = Path(out) if out is not None else Path(f"{opened.store.root.name}-{found.layer}-{stat}.png")
+    check_writable(path, figures.SUFFIXES)
+    drawn = figures.patterns_heatmap(getattr(found, stat), found.labels, stat=stat, title=found.title, count=found.count)
+    figures.save(drawn, path)
+    return {"file": str(path), "title": found.title, "count": dict(zip(found.labels, found.count.tolist(), strict=True))}
+
+
+def check_writable(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
+    """Refuse, before the work, a file that cannot be written or is of a kind that is not made."""
+    file = Path(path)
+    if file.suffix.lower() not in suffixes:
+        raise AtlasError(
+            f"{one_line(file.name)} would be a {file.suffix or 'file without suffix'}: {', '.join(suffixes)} would do"
+        )
+    if not file.absolute().parent.is_dir():
+        raise AtlasError(f"no folder {file.absolute().parent} to write {one_line(file.name)} in: make it first")
+
+
+def serve(
+    atlas: str | os.PathLike[str] | None = None,
+    *,
+    port: int = 5006,
+    address: str = "localhost",
+    say: Callable[[str], Any] = lambda line: None,
+) -> None:
+    """Serve the explorer of one atlas, or of all in the cache, until it is stopped; the next free port is taken."""
+    if atlas is not None:
+        Atlas(atlas)  # one that cannot be opened is refused here, not on a page
+    app = Path(__file__).parents[1] / "apps" / "atlas"
+    if not (app / "main.py").is_file():
+        raise AtlasError("the explorer's app is not there: `atlas serve` runs from a clone of the project (apps/atlas)")
+    port = free_port(port, address)
+    say(f"explorer: http://{address}:{port}/atlas   (Ctrl-C stops it)")
+    command = [sys.executable, "-m", "bokeh", "serve", str(app), "--port", str(port), "--address", address]
+    command += ["--log-level", "warning", "--session-token-expiration", "86400"]
+    command += ["--allow-websocket-origin", f"{address}:{port}", "--allow-websocket-origin", f"127.0.0.1:{port}"]
+    if atlas is not None:
+        command += ["--args", str(Path(atlas).resolve())]
+    try:
+        code = subprocess.call(command)
+    except KeyboardInterrupt:
+        code = 0
+    if code not in (0, -2, -15):
+        raise AtlasError(f"bokeh serve ended with code {code}: above it says why")
+
+
+def free_port(first: int, address: str = "localhost") -> int:
+    """Return the first port from `first` on that nothing listens on; AtlasError when none of fifty is free."""
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((address, port))
+            except OSError:
+                continue
+            return port
+    raise AtlasError(f"no free port from {first} to {first + PORTS_TRIED - 1} on {address}: name another with --port")
+
+
+def gc(atlas: str | os.PathLike[str], *, remove: bool = False) -> list[str]:
+    """List, and with `remove` remove, the artifacts that nothing shown was made from; return what to tell."""
+    store = open_atlas(atlas).store
+    stray = store.unreached()
+    lines = [f"{name}  {size(count)}" for name, count in stray.items()]
+    if not stray:
+        return ["everything is reached: nothing to remove"]
+    if remove:
+        for name in stray:
+            store.remove(name)
+        for folder in (store.root / "parts").glob("*"):
+            if not any(folder.iterdir()):
+                shutil.rmtree(folder)
+    total = size(sum(stray.values()))
+    return [*lines, f"removed {total}" if remove else f"{total} in all: `atlas gc {atlas} --remove` removes them"]

@@ -1,0 +1,48 @@
+"""What the tests share: capped threads, the tiny world, an atlas of it, and the demo's atlas built once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from atlas.machine import cap_threads
+
+cap_threads(1)  # before anything imports torch or numba: the tests share two cores with browsers and child processes
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import pytest  # noqa: E402
+
+import atlas  # noqa: E402
+from tests import tiny  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``images/`` (three shapes, train and test) and ``weights.safetensors`` of the tiny network."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny.write_images(folder / "images")
+    tiny.train(folder / "weights.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_atlas(world: Path, tmp_path_factory: pytest.TempPathFactory) -> atlas.Atlas:
+    """The real pipeline over the tiny world: three layers, four layouts."""
+    return atlas.build(
+        tiny.MODEL,
+        str(world / "images"),
+        cache=tmp_path_factory.mktemp("cache") / "tiny",
+        layers=["pool", "act", "logits"],
+        layouts=["umap:act", "umap:joint", "tsne:act", "pca:act"],
+        network={"weights": world / "weights.safetensors"},
+    )
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run from the project's root, where ``tests.tiny`` is importable by name."""
+    monkeypatch.chdir(ROOT)
+    yield
