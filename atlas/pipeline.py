@@ -235,7 +235,7 @@ def sample_input(network: Network, sample: Any) -> torch.Tensor:
 
     if sample.tensor is not None:
         return torch.as_tensor(sample.tensor)[None]
-    return network.preprocess.tensor(torch.from_numpy(network.preprocess.array(sample.image))[None])
+    return network.preprocess.tensor(torch.from_numpy(network.preprocess.array(sample.image).copy())[None])
 
 
 def read_class_map(network: Network, labels: list[str], wanted: str | os.PathLike[str] | None) -> ClassMap:
