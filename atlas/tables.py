@@ -25,9 +25,7 @@ def text_table(table: pd.DataFrame) -> str:
 def _cell(value: Any) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return "—"
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) and abs(value) >= 10_000 else one_line(value, 80)
+    return f"{value:.4g}" if isinstance(value, float) else one_line(value, 80)
 
 
 def _align(cell: str, width: int, right: bool) -> str:

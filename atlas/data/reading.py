@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -19,7 +20,7 @@ from atlas.errors import AtlasError, one_line
 __all__ = ["ArrayReader", "FileReader", "ObjectReader", "Reader", "decode", "open_reader", "reader_for", "to_image"]
 
 
-class Reader:
+class Reader(ABC):
     """The pixels of the images of one record, by row; safe to use from several threads."""
 
     tensors = False  # whether `tensor` gives what the network is to be fed with, as it is
@@ -30,9 +31,9 @@ class Reader:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @abstractmethod
     def look(self, row: int, *, at_least: int | None = None) -> Seen:
         """Return what is in `row`, never raising for its contents; `at_least` as in `decoding.look`."""
-        raise NotImplementedError
 
     def image(self, row: int) -> Image.Image:
         """Return the image in `row`, upright, of mode L or RGB; AtlasError with the reason where it does not decode."""

@@ -253,5 +253,5 @@ def add_tools(plot: Any, dots: Any) -> None:
     plot.toolbar.active_scroll = wheel
     # Pointing and clicking ask the same question of the page's script, so that a click opens what the tooltip showed. The
     # tooltip is the page's own: names stay text nodes, and its thumbnail is a part of a sheet that is fetched once.
-    for event, asked in (("tap", "tap"), ("mousemove", "hover")):
+    for event, asked in (("tap", "tap"), ("doubletap", "tap"), ("mousemove", "hover")):
         plot.js_on_event(event, CustomJS(code=f"window.AtlasPage?.{asked}(cb_obj.x, cb_obj.y)"))

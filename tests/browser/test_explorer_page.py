@@ -98,8 +98,7 @@ def test_hover_shows_the_image_of_the_point_under_the_pointer(url: str, view: Vi
     x, y = screen(page, point)
     page.mouse.move(x - 6, y - 6)
     page.mouse.move(x, y)
-    page.wait_for_selector(".hover")
-    assert page.locator(".hover").get_attribute("data-row") == str(point)
+    expect(page.locator(".hover")).to_have_attribute("data-row", str(point))
     expect(page.locator(".hover b")).to_have_text(str(view.images.table["label"].iloc[point]))
     page.wait_for_timeout(400)  # the sheet
     page.evaluate(
@@ -117,6 +116,7 @@ def test_a_click_opens_what_the_tooltip_showed_in_a_crowd_too(url: str, open_pag
         x, y = screen(page, point)
         page.mouse.move(x + 9, y - 5)
         page.mouse.move(x + 3, y + 2)
+        page.evaluate("new Promise(requestAnimationFrame)")
         if page.locator(".hover").is_visible():
             told = page.locator(".hover").get_attribute("data-row")
             page.mouse.click(x + 3, y + 2)

@@ -149,7 +149,7 @@ function wire() {
   at("copy-link").onclick = copyLink;
   at("tools").onclick = (event) => tool(event.target.closest("button"));
   const card = at("map-card");
-  card.addEventListener("pointermove", (event) => { // before Bokeh tells of the same movement pointer = [event.clientX, event.clientY]; dragging = event.buttons > 0; if (!at("float").hidden) placeFloat(); }, true);
+  card.addEventListener("pointermove", (event) => { pointer = [event.clientX, event.clientY]; dragging = event.buttons > 0; if (!at("float").hidden) placeFloat(); }, true); // captured: known before Bokeh tells of the same movement
   card.addEventListener("pointerleave", () => { at("float").hidden = true; });
   addEventListener("keydown", keys);
 }
@@ -296,8 +296,7 @@ async function start(bokeh) {
   panel.empty();
   showSelection();
   wire();
-  patterns.show(state.space, state.split);
-  await redraw();
+  await Promise.all([patterns.show(state.space, state.split), redraw()]);
   if (manifest.start.image !== null) await open(manifest.start.image, null);
   window.AtlasPage.ready = true;
 }

@@ -1,5 +1,5 @@
 // Class patterns: classes by units, one symmetric scale, a palette whose middle is the page's own ground.
-import { json, numbers, make, segments, count } from "./data.js";
+import { json, numbers, make, segments, count, images } from "./data.js";
 import { ramp } from "./map.js";
 
 const STOPS = {
@@ -26,6 +26,7 @@ export class Patterns {
       for (const id of ["patterns-body", "pattern-note"]) this.at(id).hidden = !open;
       if (open) this.draw();
     };
+    this.canvas.style.height = `${rowHeight(images.labels.length) * images.labels.length}px`; // its place is kept: the map does not jump
     this.canvas.onpointermove = (event) => this.point(event);
     this.canvas.onpointerleave = () => { this.float.hidden = true; };
     new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
@@ -73,7 +74,7 @@ export class Patterns {
   draw() {
     if (!this.held || this.canvas.parentElement.hidden) return;
     const { labels, count: counts, units } = this.held, values = this.held[this.stat];
-    const row = Math.max(9, Math.min(15, Math.round(180 / labels.length))), width = this.canvas.clientWidth, tall = row * labels.length;
+    const row = rowHeight(labels.length), width = this.canvas.clientWidth, tall = row * labels.length;
     const ratio = devicePixelRatio || 1, scale = span(values), palette = ramp(STOPS[document.documentElement.dataset.theme], 255);
     this.ordered = this.units();
     this.row = row;
@@ -116,6 +117,8 @@ export class Patterns {
     this.float.style.top = `${event.clientY - offsetHeight - 12}px`;
   }
 }
+
+const rowHeight = (classes) => Math.max(9, Math.min(15, Math.round(180 / Math.max(1, classes)))); // pixels
 
 function contrast(mean, { labels, units, count: counts }) {
   const found = new Float32Array(mean.length), there = labels.map((_, k) => k).filter((k) => counts[k]);

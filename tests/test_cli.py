@@ -1,0 +1,144 @@
+"""The command: each verb answers, each mistake is one line with exit code 2 and no traceback."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from atlas.verbs import free_port
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "from atlas.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def answer(*arguments: object) -> str:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_layers_lists_numbers_names_kinds_shapes_parameters():
+    rows = json.loads(answer("layers", "tests.tiny:network", "--json"))
+    assert [r["number"] for r in rows] == list(range(1, 8)) and rows[0]["name"] == "conv1"
+    assert rows[0]["shape"] == "8×20×20" and rows[0]["parameters"] == 224 and rows[1]["kind"] == "ReLU ×2"
+    assert "MaxPool2d" in answer("layers", "tests.tiny:network")
+
+
+def test_query_prints_a_table_or_json_and_draws_a_sheet(tiny_atlas, tmp_path):
+    folder = tiny_atlas.store.root
+    assert "distance" in answer("query", folder, "3", "-k", "4")
+    said = json.loads(answer("query", folder, "3", "-k", "4", "--json", "--sheet", tmp_path / "s.png"))
+    assert [n["image"] for n in said["neighbours"]] == list(tiny_atlas.neighbours(3, k=4)["image"])
+    with Image.open(tmp_path / "s.png") as sheet:
+        assert sheet.width > 3 * sheet.height  # five pictures in a row
+
+
+def test_query_of_a_file_says_what_the_network_sees(tiny_atlas, world):
+    said = json.loads(answer("query", tiny_atlas.store.root, world / "images/test/disc/004.png", "--json", "-k", "3"))
+    assert said["predictions"][0]["prediction"] == "disc" and said["neighbours"][0]["distance"] < 1e-3
+
+
+def test_patterns_writes_a_figure_of_each_statistic(tiny_atlas, tmp_path):
+    for stat in ("mean", "std"):
+        answer("patterns", tiny_atlas.store.root, "--layer", "act", "--stat", stat, "-o", tmp_path / f"{stat}.png")
+        with Image.open(tmp_path / f"{stat}.png") as figure:
+            assert figure.width > 500
+
+
+def test_list_and_show_say_what_there_is(tiny_atlas):
+    assert "tiny" in answer("list", tiny_atlas.store.root.parent)
+    summary = json.loads(answer("show", tiny_atlas.store.root, "--json"))
+    assert summary["images"]["images"] == 120 and [layer["layer"] for layer in summary["layers"]] == ["pool", "act", "logits"]
+    assert "accuracy  held-out" in answer("show", tiny_atlas.store.root)
+
+
+def test_a_dry_run_says_what_it_would_take_and_builds_nothing(world, tmp_path):
+    said = answer("build", "tests.tiny:network", world / "images", "--cache", tmp_path / "a", "--dry-run")
+    assert "points" in said and "nothing was built" in said
+    assert not list((tmp_path / "a").glob("images-*"))
+
+
+def test_build_makes_an_atlas_that_show_reads(world, tmp_path):
+    done = run(
+        "build", "tests.tiny:network", world / "images", "--cache", tmp_path / "a", "--layer", "act", "--layout", "pca",
+        "--weights", world / "weights.safetensors",
+    )  # fmt: skip
+    assert done.returncode == 0 and "accuracy on held-out: 1.0000" in done.stderr
+    assert "act" in answer("show", tmp_path / "a")
+
+
+def test_gc_lists_and_removes_what_nothing_reaches(world, tmp_path):
+    build = ["build", "tests.tiny:network", world / "images", "--cache", tmp_path / "a", "--layer", "act", "--layout", "pca"]
+    answer(*build)
+    answer(*build, "--limit", "30")
+    assert "images-" in answer("gc", tmp_path / "a")
+    assert "removed" in answer("gc", tmp_path / "a", "--remove")
+    assert "nothing to remove" in answer("gc", tmp_path / "a")
+    assert "act" in answer("show", tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["layers", "torchvision:resnt18"], "did you mean resnet18"),
+        (["layers", "nothing:here"], "nothing"),
+        (["layers"], "Missing argument"),
+        (["lyers"], "Did you mean 'layers'"),
+        (["query", "{atlas}", "400"], "rows 0 to 119"),
+        (["query", "{atlas}", "3", "-k", "0"], "k is 0: at least 1 would do"),
+        (["query", "{atlas}", "3", "--sheet", "x.gif"], ".png would do"),
+        (["query", "{atlas}", "3", "--sheet", "no/folder/x.png"], "make it first"),
+        (["query", "{atlas}", "3", "-l", "atc"], "did you mean act"),
+        (["patterns", "{atlas}", "--stat", "median"], "no statistic 'median'"),
+        (["patterns", "{atlas}", "--split", "test"], "no split 'test'"),
+        (["patterns", "{atlas}", "-o", "x.txt"], "would do"),
+        (["show", "no/atlas"], "no atlas in no/atlas"),
+        (["list", "no/cache"], "no atlas in no/cache"),
+        (["serve", "no/atlas"], "no atlas in no/atlas"),
+        (["train", "conv5", "mnist"], "no reference network 'conv5'"),
+        (["train", "conv4", "minst"], "no dataset 'minst': did you mean mnist"),
+        (["train", "residual-mlp", "mnist", "--net", "depth"], "NAME=VALUE would do"),
+        (["build", "tests.tiny:network", "fashion-mnits"], "did you mean fashion-mnist"),
+        (["gc", "no/atlas"], "no atlas in no/atlas"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tiny_atlas, arguments, message):
+    done = run(*[str(tiny_atlas.store.root) if a == "{atlas}" else a for a in arguments])
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_query_script_needs_no_torch_for_a_row(tiny_atlas):
+    code = (
+        "import runpy, sys; sys.argv = ['query.py', sys.argv[1], '3', '-k', '4']\n"
+        "runpy.run_path('apps/query.py', run_name='__main__')\n"
+        "assert not {'torch', 'umap', 'numba', 'bokeh'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tiny_atlas.store.root)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert all(str(image) in done.stdout for image in tiny_atlas.neighbours(3, k=4)["image_id"])
+
+
+def test_the_query_script_tells_a_mistake_in_one_line(tiny_atlas):
+    command = [sys.executable, "apps/query.py", str(tiny_atlas.store.root), "999"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1 and done.stderr == "query.py: no row 999: the images are rows 0 to 119\n"
+
+
+def test_a_busy_port_gives_way_to_the_next_free_one():
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert port < free_port(port) <= port + 50
