@@ -6,7 +6,7 @@ SERVE ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all check format clean help
+.PHONY: demo test test-all check format screenshots clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -15,10 +15,12 @@ demo: $(VENV)/installed-demo
 	@$(BIN)/atlas demo $(if $(filter 0,$(SERVE)),--no-serve)
 
 test: $(VENV)/installed-test check
+	@$(BIN)/atlas demo --no-serve
 	@$(BIN)/python -m pytest
 
 # The long ones too: published figures, hundreds of kills.
 test-all: $(VENV)/installed-test check
+	@$(BIN)/atlas demo --no-serve
 	@$(BIN)/python -m pytest -m "long or not long" --timeout 3600
 
 check: $(VENV)/installed-test
@@ -30,6 +32,10 @@ format: $(VENV)/installed-test
 $(VENV)/installed-%: pyproject.toml constraints.txt .ci/environment.py
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON): install Python 3.11 or newer, or name yours: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) .ci/environment.py $*
+
+# The pictures of the explorer in docs/, taken anew from the demo's atlas.
+screenshots: $(VENV)/installed-test
+	@$(BIN)/atlas demo --no-serve && $(BIN)/python -m tests.browser.screenshots cache/fashion-mnist docs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache

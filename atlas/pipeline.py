@@ -161,8 +161,11 @@ def _record_all(todo: Plan, progress: Progress) -> list[str]:
     from atlas.data.reading import open_reader
 
     store = todo.store
-    images = store.build(todo.gathered.recipe, Images, todo.gathered.make)
     images_name = todo.gathered.recipe.name
+    images = store.build(todo.gathered.recipe, Images, todo.gathered.make)
+    if images.source != todo.gathered.source:  # the same images, found elsewhere than when the record was made
+        store.amend(images_name, source=todo.gathered.source)
+        images = store.read(images_name, Images)
     _tell_counts(images, progress)
     network_name = build_network(store, todo.record)
     reader = open_reader(images, store.root, dataset=todo.gathered.dataset)

@@ -353,6 +353,14 @@ class Store:
                 _install(folder, final)
         return read_record(final, kind)
 
+    def amend(self, name: str, **fields: Any) -> None:
+        """Correct plain fields of a finished record that decided nothing, such as where its images lie now; one rename."""
+        header = self.header(name)
+        header["fields"] |= fields
+        aside = self.root / BUILDING / f"record.json-{uuid.uuid4().hex[:8]}"
+        write_json(aside, header)
+        aside.replace(self.path(name) / "record.json")
+
     def prepare(self) -> None:
         """Make the atlas's folder when it is missing, and clear what killed builders left."""
         try:

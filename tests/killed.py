@@ -12,7 +12,7 @@ from pathlib import Path
 
 os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # numba's OpenMP layer ends a process that is forked
 
-from atlas.machine import cap_threads  # noqa: E402
+from atlas.machine import cap_threads
 
 cap_threads(1)
 

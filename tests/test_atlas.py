@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import atlas
+from atlas.data.reading import open_reader
 from atlas.errors import AtlasError
 from atlas.progress import Progress
 from atlas.store import Store
@@ -282,6 +283,17 @@ def test_a_copied_atlas_is_the_same_atlas(tiny_atlas, tmp_path):
     shutil.copytree(tiny_atlas.store.root, tmp_path / "moved")
     moved = atlas.open(tmp_path / "moved")
     assert list(moved.neighbours(3)["image"]) == list(tiny_atlas.neighbours(3)["image"])
+
+
+def test_images_that_have_moved_cost_no_new_build(world, tmp_path):
+    shutil.copytree(world / "images", tmp_path / "images")
+    first, _ = build(world, tmp_path / "a", images=str(tmp_path / "images"))
+    (tmp_path / "images").rename(tmp_path / "moved")
+    again, heard = build(world, tmp_path / "a", images=str(tmp_path / "moved"), title="images")
+    assert "everything stands already: nothing was built" in heard.lines
+    assert again.store.shown() == first.store.shown()
+    reader = open_reader(again.image_record, again.store.root)
+    assert reader.image(0).size == (tiny.EDGE, tiny.EDGE)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,11 @@ def test_patterns_writes_a_figure_of_each_statistic(tiny_atlas, tmp_path):
 def test_list_and_show_say_what_there_is(tiny_atlas):
     assert "tiny" in answer("list", tiny_atlas.store.root.parent)
     summary = json.loads(answer("show", tiny_atlas.store.root, "--json"))
-    assert summary["images"]["images"] == 120 and [layer["layer"] for layer in summary["layers"]] == ["pool", "act", "logits"]
+    assert summary["images"]["images"] == 120 and [layer["layer"] for layer in summary["layers"]] == [
+        "pool",
+        "act",
+        "logits",
+    ]
     assert "accuracy  held-out" in answer("show", tiny_atlas.store.root)
 
 

@@ -76,7 +76,9 @@ def check_whole(root: Path) -> None:
             else:
                 assert any(file.iterdir()), name
     folders = {p.parent for p in root.glob("*/record.json")} | {p.parent for p in root.glob("parts/*/*/record.json")}
-    seen = [p for p in [*root.iterdir(), *root.glob("parts/*/*")] if p.is_dir() and p.name not in (BUILDING, "state", "parts")]
+    seen = [
+        p for p in [*root.iterdir(), *root.glob("parts/*/*")] if p.is_dir() and p.name not in (BUILDING, "state", "parts")
+    ]
     assert set(seen) == folders, "a folder without record.json is visible"
 
 
@@ -129,7 +131,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing_finished(world, undistu
     with pytest.raises(AtlasError, match=r"full|free"):
         killed.build(world, root)
     check_whole(root)
-    before = {name for name in Store(root).artifacts()}
+    before = set(Store(root).artifacts())
     assert before, "something was finished before the disk was full"
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     killed.build(world, root)

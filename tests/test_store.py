@@ -114,6 +114,15 @@ def test_nested_values_with_the_same_letters_differ():
     assert digest(np.zeros(4, np.float32)) != digest(np.zeros((2, 2), np.float32)) != digest(np.zeros(4, np.int32))
 
 
+def test_a_field_that_decides_nothing_can_be_corrected(tmp_path):
+    store = Store(tmp_path)
+    store.build(RECIPE, Sample, sample)
+    store.amend(RECIPE.name, words=["moved"])
+    assert store.read(RECIPE.name, Sample).words == ["moved"] and list(store.read(RECIPE.name, Sample).numbers) == list(
+        range(10)
+    )
+
+
 # -- killed, full, raced ------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +260,12 @@ def test_pickled_arrays_are_never_loaded(tmp_path):
 def test_two_who_show_at_once_lose_nothing(tmp_path):
     store = Store(tmp_path)
     names = [store_one(store, k) for k in range(24)]
-    threads = [threading.Thread(target=lambda half=half: [Store(tmp_path).show([n]) for n in half]) for half in (names[::2], names[1::2])]  # fmt: skip
+
+    def show(half: list[str]) -> None:
+        for name in half:
+            Store(tmp_path).show([name])
+
+    threads = [threading.Thread(target=show, args=(half,)) for half in (names[::2], names[1::2])]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -186,10 +186,9 @@ def gather(
     columns = thumbnails.columns_for(edge)
     parameters = {
         **chosen,
-        "source": source,
+        "source": {name: value for name, value in source.items() if name != "root"},  # where it lies decides nothing
         "content": _content(table, sha256, listing),
         "labels": listing.labels,
-        "title": title,
         "thumbnail_edge": edge,
         "sheet_columns": columns,
         "most_pixels": PIXELS,

@@ -27,7 +27,7 @@ from bokeh.plotting import figure
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, one_line
 from atlas.pages import colours
-from atlas.pages.columns import COORDINATE_STEPS
+from atlas.pages.columns import COORDINATE_STEPS, read_only
 from atlas.pages.manifest import manifest
 from atlas.pages.routes import STATIC, static_version
 from atlas.pages.shelf import SHELF, find_atlases
@@ -151,27 +151,27 @@ def explorer_page(doc: Document, view: View, asked: Mapping[str, str], *, severa
     shell(doc, "index.html", f"{view.title} · Activation Atlas", manifest=manifest(view, start, several=several), view=view)
 
 
-def shown_points(view: View, start: Start) -> np.ndarray:
+def shown_points(view: View, activations: str, split: str) -> np.ndarray:
     """Return the points of the split that is shown, training images first so that they lie under the others: int [point]."""
-    space = view.space(start.space) or view.spaces[0]
-    splits = view.splits[view.point_image(space.activations[0])]
-    if start.split != "all":
-        return np.flatnonzero(splits == SPLITS.index(start.split))
+    splits = view.splits[view.point_image(activations)]
+    if split != "all":
+        return np.flatnonzero(splits == SPLITS.index(split))
     return np.argsort(splits != TRAIN, kind="stable")
 
 
-def point_columns(view: View, start: Start) -> dict[str, Any]:
-    """Return the columns of the map: x, y (uint16), i (int32, number of the point), c (colour)."""
-    space = view.space(start.space) or view.spaces[0]
-    points = shown_points(view, start).astype(np.int32)
-    rows = view.point_image(space.activations[0])[points]
+@functools.lru_cache(maxsize=16)
+def point_columns(view: View, activations: str, layout: str, split: str) -> dict[str, Any]:
+    """Return the columns of the map: x, y (uint16), i (int32, number of the point), c (colour); shared by the sessions."""
+    points = shown_points(view, activations, split).astype(np.int32)
+    rows = view.point_image(activations)[points]
     classes = len(view.images.labels)
     code = view.images.codes[rows].astype(np.int64)
     code[code < 0] = classes
-    faint = (view.splits[rows] == TRAIN) & (start.split == "all")
-    x, y = view.xy(start.layout)[:, points]
+    faint = (view.splits[rows] == TRAIN) & (split == "all")
+    x, y = view.xy(layout)[:, points]
     kind = np.uint8 if 2 * (classes + 1) <= 256 else np.uint16
-    return {"x": x, "y": y, "i": points, "c": (code + (classes + 1) * faint).astype(kind)}
+    columns = {"x": x, "y": y, "i": points, "c": (code + (classes + 1) * faint).astype(kind)}
+    return {name: read_only(values) for name, values in columns.items()}
 
 
 def class_mapper(count: int) -> LinearColorMapper:
@@ -183,7 +183,9 @@ def class_mapper(count: int) -> LinearColorMapper:
 
 def map_figure(view: View, start: Start, backend: Backend) -> Any:
     """Return the map: points, rings for what is clicked, and tools."""
-    source = ColumnDataSource(data=point_columns(view, start), name="points", syncable=False)
+    space = view.space(start.space) or view.spaces[0]
+    data = dict(point_columns(view, space.activations[0], start.layout, start.split))
+    source = ColumnDataSource(data=data, name="points", syncable=False)
     source.selected.syncable = False  # the selection stays in the browser: nothing is sent, whatever its size
     source.selected.name = "chosen"
     plot = bare_figure(backend)

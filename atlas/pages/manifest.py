@@ -13,6 +13,8 @@ from atlas.models.records import NetworkRecord
 from atlas.pages import colours
 from atlas.pages.view import METHODS, Space, Start, View
 
+CHOSEN = ("n_neighbors", "min_dist", "perplexity", "metric")  # the parameters a reader of the map chooses by
+
 
 def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
     """Return all that the page's script needs to begin; `several` tells whether there are other atlases to go to."""
@@ -110,8 +112,7 @@ def layout_part(view: View, name: str) -> dict[str, Any]:
     """Return a layout's key, its method with the parameters in words, and how faithful it is."""
     record: Layout = view.read(name, Layout)
     method = METHODS.get(record.method, record.method)
-    told = {key: value for key, value in record.parameters.items() if isinstance(value, int | float | str) and key != "seed"}
-    words = ", ".join(parameter(key, value) for key, value in told.items())
+    words = ", ".join(parameter(key, record.parameters[key]) for key in CHOSEN if key in record.parameters)
     return {"key": name, "method": method, "words": words, "quality": quality_part(record.quality)}
 
 
@@ -122,7 +123,7 @@ def parameter(name: str, value: Any) -> str:
 
 def quality_part(quality: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of faithfulness that were computed, and what they were computed on."""
-    wanted = ("trustworthiness", "continuity", "recall", "k", "sample")
+    wanted = ("trustworthiness", "continuity", "recall", "k", "sample", "points")
     return {name: quality[name] for name in wanted if quality.get(name) is not None}
 
 

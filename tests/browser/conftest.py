@@ -17,14 +17,17 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 APP = Path(__file__).parents[2] / "apps" / "atlas"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def find_browser() -> str:
     """Return the browser's program, or fail with one line."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = os.environ.get("ATLAS_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        pytest.fail("no browser for the tests of the page: run `apt-get install chromium`", pytrace=False)
+        pytest.fail(
+            "no browser for the tests of the page: run `apt-get install chromium`, or name one with ATLAS_BROWSER",
+            pytrace=False,
+        )
     return found
 
 

@@ -109,6 +109,14 @@ function colourNote() {
   at("colour-note").textContent = told && !told.judged ? told.sentence : "";
 }
 
+/** Say in words how faithful a layout is, and on how many points each figure was measured. */
+function faithfulWords(method, words, { recall, k = 15, sample, points }) {
+  const name = words ? `${method} (${words})` : method;
+  const kept = recall === undefined ? "" : ` keeps ${Math.round(100 * recall)} % of each point’s ${k} nearest neighbours`;
+  const others = sample === undefined || sample === points ? "" : ` Trustworthiness and continuity are of ${count(sample)} points.`;
+  return `${name}${kept}${kept && points ? `, over all ${count(points)} points` : ""}.${others}`;
+}
+
 function faithful() {
   const { quality, words, method } = state.layout, holder = at("faithful");
   const lines = [["trustworthiness", "Trustworthiness", "neighbours on the map are neighbours in the layer"], ["continuity", "Continuity", "neighbours in the layer stay close on the map"],
@@ -116,7 +124,7 @@ function faithful() {
   if (!lines.length) { holder.replaceChildren(make("p", { class: "note" }, "How faithful this layout is was not measured.")); return; }
   holder.replaceChildren(make("dl", {}, ...lines.flatMap(([name, title, hint]) => [make("dt", { title: hint }, title),
     make("div", { class: "meter", title: hint }, make("i", { style: { width: `${100 * Math.max(0, Math.min(1, quality[name]))}%` } })), make("dd", {}, quality[name].toFixed(2))])),
-  make("p", { class: "note" }, `${method}${words ? ` (${words})` : ""}${quality.recall === undefined ? "" : ` keeps ${Math.round(100 * quality.recall)} % of each point’s ${quality.k ?? 15} nearest neighbours`}${quality.sample ? `, measured on ${count(quality.sample)} points` : ""}.`));
+  make("p", { class: "note" }, faithfulWords(method, words, quality)));
 }
 
 function splitSwitch() {

@@ -1,0 +1,68 @@
+"""The explorer on the demo's real atlas, in a real browser."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+import atlas
+from atlas.data.reading import open_reader
+from tests.browser.conftest import serving
+
+pytestmark = pytest.mark.browser
+FOLDER = Path(__file__).parents[2] / "cache" / "fashion-mnist"
+
+
+@pytest.fixture(scope="module")
+def demo() -> atlas.Atlas:
+    return atlas.open(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def url(demo: atlas.Atlas) -> Iterator[str]:
+    with serving(FOLDER.parent, "--args", str(FOLDER)) as address:
+        yield address
+
+
+def test_it_opens_on_the_test_images_and_the_training_images_can_be_added(url: str, open_page: Callable[..., Page]) -> None:
+    page = open_page(url)
+    expect(page.locator("body")).to_contain_text("of 70")
+    assert page.evaluate("AtlasPage.map.points.data.i.length") == 10_000
+    page.get_by_role("radio", name="All").click()
+    page.wait_for_function("AtlasPage.map.points.data.i.length === 70000")
+    page.get_by_role("radio", name="Train").click()
+    page.wait_for_function("AtlasPage.map.points.data.i.length === 60000")
+
+
+def test_a_mistake_is_shown_with_its_own_image_and_its_own_neighbours(
+    url: str, open_page: Callable[..., Page], demo: atlas.Atlas
+) -> None:
+    images = demo.images()
+    row = int(np.flatnonzero((images["split"] == "held-out") & (images["right"] == False))[0])  # noqa: E712
+    page = open_page(f"{url}?image={images['image_id'][row]}")
+    expect(page.locator("body")).to_contain_text("wrong")
+    expect(page.locator("body")).to_contain_text(images["path"][row])
+    source = page.evaluate("[...document.querySelectorAll('img')].map(i => i.src).find(s => s.includes('/image/'))")
+    shown = Image.open(io.BytesIO(page.request.get(source).body())).convert("L")
+    stored = open_reader(demo.image_record, demo.store.root).image(row)
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(stored))
+    for distance in demo.neighbours(row, k=3)["distance"]:
+        expect(page.locator("body")).to_contain_text(f"{distance:.3g}"[:5])
+
+
+def test_layouts_and_layers_switch_on_70_000_points(url: str, open_page: Callable[..., Page], demo: atlas.Atlas) -> None:
+    page = open_page(url)
+    layers = page.locator("#layer")
+    layout = page.locator("#layout")
+    before = page.evaluate("[...AtlasPage.map.points.data.x.slice(0, 50)]")
+    layout.select_option(label="t-SNE")
+    page.wait_for_function("before => AtlasPage.map.points.data.x[0] !== before[0]", arg=before)
+    layers.select_option(index=3)
+    expect(page.locator("body")).to_contain_text("3 layers jointly")
+    assert page.evaluate("AtlasPage.map.points.data.i.length") == 10_000
