@@ -14,7 +14,8 @@ import pandas as pd
 
 from atlas.activations.assemble import vectors_of
 from atlas.activations.records import Activations, Predictions, Statistics, Vectors
-from atlas.data.records import Images
+from atlas.data.hashes import file_sha256
+from atlas.data.records import SPLITS, Images
 from atlas.errors import AtlasError, choose, one_line
 from atlas.maps.records import Layout, Neighbours
 from atlas.models.records import NetworkRecord
@@ -131,11 +132,19 @@ class Atlas:
 
     def activation_name(self, layer: str | None = None) -> str:
         """Return the name of a layer's activations; an unknown layer raises AtlasError with the closest matches."""
-        layer = layer or self.default_layer
+        layer = self.layer_name(layer)
         names = self.names("activations", layer=layer)
         if not names:
             raise choose("layer of this atlas", layer, self.layers)
         return names[-1]
+
+    def layer_name(self, layer: str | int | None = None) -> str:
+        """Return a layer's dotted name from its name, or from its number in `atlas layers`; None is the descriptor."""
+        if layer is None:
+            return self.default_layer
+        table = self.network_record.layers
+        numbered = table.loc[table["number"].astype(str) == str(layer), "name"]
+        return str(numbered.iloc[0]) if len(numbered) and str(layer) not in set(table["name"]) else str(layer)
 
     def activations(self, layer: str | None = None) -> Activations:
         """Return a layer's activations record."""
@@ -147,15 +156,25 @@ class Atlas:
 
     def statistics(self, layer: str | None = None) -> Statistics:
         """Return a layer's statistics per unit; an unknown layer raises AtlasError with the closest matches."""
-        layer = layer or self.default_layer
+        layer = self.layer_name(layer)
         known = [self.headers[name]["fields"]["layer"] for name in self.names("statistics")]
         if layer not in known:
             raise choose("layer with statistics", layer, known)
         return self.record(Statistics, "statistics", layer=layer)
 
-    def patterns(self, layer: str | None = None, *, split: str | None = "held-out") -> ClassPatterns:
-        """Return mean and standard deviation [class, unit] over a split's correctly classified images."""
-        return class_patterns(self.statistics(layer), self.image_record.labels, split=split)
+    def patterns(self, layer: str | None = None, *, split: str = "auto") -> ClassPatterns:
+        """Return mean and standard deviation [class, unit] over a split's correctly classified images.
+
+        `split` is train, held-out, unknown or all; by default held-out where there are such images, else all. A split
+        without images raises AtlasError.
+        """
+        counts = self.image_record.table["split"].value_counts().to_dict()
+        if split == "auto":
+            split = "held-out" if counts.get("held-out") else "all"
+        if split in SPLITS and not counts.get(split):
+            there = ", ".join(f"{name} ({count})" for name, count in counts.items())
+            raise AtlasError(f"no image is {split}: there are {there}; or take split all")
+        return class_patterns(self.statistics(layer), self.image_record.labels, split=None if split == "all" else split)
 
     # -- neighbours -------------------------------------------------------------------------------------------------------
 
@@ -180,24 +199,31 @@ class Atlas:
         found = found[found["image"] != row].sort_values("distance", kind="stable").drop_duplicates("image").head(k)
         columns = [c for c in ("image_id", "path", "label", "split", "prediction") if c in self.images()]
         found = found.join(self.images()[columns], on="image").reset_index(drop=True)
-        found.attrs = {"layer": layer or self.default_layer, "metric": index.metric, "row": row}
+        found.attrs = {"layer": self.layer_name(layer), "metric": index.metric, "row": row}
         return found[["image", *columns, "distance"]]
 
     def find_image(self, query: Any) -> int | None:
-        """Return the row that `query` names by number or image_id, or None when it is a file or a vector."""
-        if isinstance(query, np.ndarray | list | os.PathLike):
+        """Return the row that `query` names by number or image_id, or whose file has the same bytes; else None."""
+        if isinstance(query, np.ndarray | list):
             return None
         text = str(query)
+        if isinstance(query, os.PathLike) or (not text.lstrip("-").isdigit() and Path(text).is_file()):
+            return self._same_bytes(Path(text))
         if text.lstrip("-").isdigit():
             if not 0 <= int(text) < len(self.image_record):
                 raise AtlasError(f"no row {text}: the images are rows 0 to {len(self.image_record) - 1}")
             return int(text)
         if IMAGE_ID.fullmatch(text):
             rows = np.flatnonzero(self.image_record.table["image_id"] == text)
-            if not len(rows) and not Path(text).exists():
+            if not len(rows):
                 raise AtlasError(f"no image {text} in this atlas: `atlas show` lists what it holds")
-            return int(rows[0]) if len(rows) else None
+            return int(rows[0])
         return None
+
+    def _same_bytes(self, file: Path) -> int | None:
+        known = self.image_record.table["image_id"].to_numpy()
+        rows = np.flatnonzero(known == file_sha256(file)[:16]) if file.is_file() else np.empty(0, int)
+        return int(rows[0]) if len(rows) else None
 
     def _index(self, activations: str) -> Neighbours:
         names = [n for n in self.names("neighbours") if self.headers[n]["inputs"]["activations"] == [activations]]
@@ -227,7 +253,7 @@ class Atlas:
     def _query_vectors(self, query: Any, layer: str | None) -> np.ndarray:
         if isinstance(query, np.ndarray | list):
             return np.asarray(query, np.float32)
-        return self.describe(query, layer)[layer or self.default_layer]
+        return self.describe(query, layer)[self.layer_name(layer)]
 
     # -- a new image ------------------------------------------------------------------------------------------------------
 
@@ -245,27 +271,32 @@ class Atlas:
         from atlas.activations.extract import describe
         from atlas.data.reading import decode
 
-        wanted = [layer or self.default_layer for layer in layers] or self.layers
+        wanted = [self.layer_name(layer) for layer in layers] or self.layers
         functionals = {layer: self.activations(layer).functional for layer in wanted}
         path = Path(file)
         if not path.is_file():
             raise AtlasError(f"{one_line(repr(str(file)))} is no row, no image_id of this atlas and no file")
         return describe(self.network, [decode(path)], functionals)
 
-    def predict(self, file: str | os.PathLike[str]) -> pd.DataFrame:
-        """Return what the network says of an image file: output, prediction (its name), probability, best first.
+    def predict(self, query: Any) -> pd.DataFrame:
+        """Return what the network says of an image: output, prediction (its name), probability, the best five first.
 
-        Needs torch.
+        `query` is a row, an image_id or an image file; only a file that is not in the atlas needs torch.
         """
         from atlas.activations.assemble import probabilities
 
-        logits = self.describe(file).get("logits")
-        if logits is None or self.predictions is None:
+        if self.predictions is None:
             raise AtlasError("this network yields features only: there is nothing to predict")
-        chances = probabilities(logits)[0]
-        best = np.argsort(-chances, kind="stable")[:5]
+        row = self.find_image(query)
+        if row is None:
+            chances = probabilities(self.describe(query)["logits"])[0]
+            best = np.argsort(-chances, kind="stable")[:5]
+            chances = chances[best]
+        else:
+            best, chances = self.predictions.top_output[row], self.predictions.top_probability[row]
+            best, chances = best[best >= 0], chances[best >= 0]
         names = self.predictions.map.names
-        return pd.DataFrame({"output": best, "prediction": [names[b] for b in best], "probability": chances[best]})
+        return pd.DataFrame({"output": best, "prediction": [names[b] for b in best], "probability": chances})
 
     # -- what it is -------------------------------------------------------------------------------------------------------
 
@@ -276,6 +307,8 @@ class Atlas:
             "title": self.title,
             "folder": str(self.store.root),
             "images": images.counts,
+            "undecodable": images.table.loc[images.table["error"].notna(), ["path", "error"]].head(20).values.tolist(),
+            "precision": next((self.headers[n]["told"].get("precision") for n in self.names("activations")), None),
             "network": {
                 "title": network.title,
                 "spec": network.spec,

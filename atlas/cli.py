@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -35,7 +36,8 @@ LayerOption = Annotated[str | None, typer.Option("--layer", "-l", help="The laye
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2."""
     try:
-        app(standalone_mode=False)
+        with redirect_stdout(sys.stderr):  # what a user's network prints is no part of an answer; `say` goes past it
+            app(standalone_mode=False)
     except AtlasError as mistake:
         fail(str(mistake))
     except typer.Abort:
@@ -51,6 +53,11 @@ def main() -> None:
             command = getattr(getattr(error, "ctx", None), "command_path", "atlas")
             fail(f"{error.format_message()} (`{command} --help` shows the options)")
         raise
+
+
+def say(text: object) -> None:
+    """Print an answer on standard output."""
+    typer.echo(text, file=sys.__stdout__)
 
 
 def fail(line: str, code: int = 2) -> NoReturn:
@@ -74,7 +81,7 @@ def early(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 def tell(value: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print a value as JSON or as text."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=_plain) if as_json else text(value))
+    say(json.dumps(value, indent=1, ensure_ascii=False, default=_plain) if as_json else text(value))
 
 
 def _plain(value: Any) -> Any:
@@ -96,7 +103,7 @@ def demo(
     """Build the atlas of our conv6 network on Fashion-MNIST and serve the explorer."""
     from atlas.demo import demo as run
 
-    run(cache=cache, serve=serve, port=port, progress=progress(), say=typer.echo)
+    run(cache=cache, serve=serve, port=port, progress=progress(), say=say)
 
 
 @app.command()
@@ -139,7 +146,7 @@ def train(
         net, dataset, out=out, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device,
         precision=precision, net_arguments=argument or [], cache=cache, progress=progress(),
     )  # fmt: skip
-    typer.echo(result)
+    say(f"{result.folder}: " + ", ".join(f"{split} {value:.4f}" for split, value in result.accuracy.items()))
 
 
 @app.command()
@@ -184,10 +191,10 @@ def build(
     if dry_run:
         from atlas.tables import text_estimate
 
-        typer.echo(text_estimate(pipeline.estimate(todo)))
+        say(text_estimate(pipeline.estimate(todo)))
         return
     atlas = pipeline.execute(todo, told)
-    typer.echo(f"the atlas stands in {atlas.store.root}\nlook at it: atlas serve {atlas.store.root}")
+    say(f"the atlas stands in {atlas.store.root}\nlook at it: atlas serve {atlas.store.root}")
 
 
 @app.command("list")
@@ -235,27 +242,29 @@ def patterns(
     atlas: AtlasArgument,
     layer: LayerOption = None,
     stat: Annotated[str, typer.Option(help="mean or std.")] = "mean",
-    split: Annotated[str, typer.Option(help="held-out, train, unknown or all.")] = "held-out",
+    split: Annotated[str, typer.Option(help="held-out, train, unknown or all; auto: held-out if any, else all.")] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG, SVG or PDF; default: NAME-STAT.png here.")] = None,
     as_json: Json = False,
 ) -> None:
     """Draw the classes' activation patterns: mean or standard deviation of every unit."""
     from atlas.verbs import patterns as run
 
-    answer = run(atlas, layer=layer, stat=stat, split=None if split == "all" else split, out=out)
+    answer = run(atlas, layer=layer, stat=stat, split=split, out=out)
     tell(answer, as_json=as_json, text=lambda a: f"{a['title']}\n{a['file']}")
 
 
 @app.command()
 def serve(
-    atlas: Annotated[Path | None, typer.Argument(metavar="[ATLAS]", help="Default: all atlases of the cache.")] = None,
+    atlas: Annotated[
+        Path | None, typer.Argument(metavar="[ATLAS]", help="An atlas, or a folder of atlases; default: cache/ here.")
+    ] = None,
     port: Annotated[int, typer.Option(help="First port to try; the next free one is taken.")] = 5006,
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "localhost",
 ) -> None:
     """Serve the explorer."""
     from atlas.verbs import serve as run
 
-    run(atlas, port=port, address=address, say=typer.echo)
+    run(atlas, port=port, address=address, say=say)
 
 
 @app.command()
@@ -267,4 +276,4 @@ def gc(
     from atlas.verbs import gc as run
 
     for line in run(atlas, remove=remove):
-        typer.echo(line)
+        say(line)

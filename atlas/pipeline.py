@@ -7,14 +7,17 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose
 from atlas.machine import cores
 from atlas.models.records import ClassMap, NetworkRecord
-from atlas.planning import LISTED, LayerChoice, LayoutChoice, choose_layers, parse_layouts
+from atlas.planning import LISTED, LayerChoice, LayoutChoice, choose_layers, parse_layouts, read_layout
 from atlas.pool import Task, run_all
 from atlas.progress import Progress
 from atlas.stages import build_activations, build_layout, build_neighbours, build_predictions, build_statistics
@@ -23,10 +26,14 @@ from atlas.store import Recipe, Store
 if TYPE_CHECKING:
     import torch
 
+    from atlas.activations.extract import Pass
     from atlas.atlas import Atlas
-    from atlas.data.sources import Gathered
+    from atlas.data.reading import Reader
+    from atlas.data.sources import Chosen
     from atlas.models.network import Network
 
+COMPARED = 16  # images whose bfloat16 vectors are held against float32's
+LEAST_POINTS = {"umap": 4, "tsne": 4, "pca": 2}  # those of atlas.maps.layout, looked at before the long work
 SIDE_BY_SIDE = 5_000  # points from which a layout is long enough to be worth a process of its own
 PRECISIONS = ("auto", "bfloat16", "float32")
 
@@ -36,7 +43,7 @@ class Plan:
     """What a build will do: everything read, resolved and checked, nothing long done."""
 
     store: Store
-    gathered: Gathered
+    images: Chosen
     network: Network
     record: NetworkRecord
     class_map: ClassMap
@@ -46,6 +53,7 @@ class Plan:
     metric: str
     seed: int
     run: Mapping[str, Any]
+    verify: bool
     title: str
 
 
@@ -96,48 +104,52 @@ def plan(
     float32), batch_size, device and workers, none of which but the precision decides a result. `verify` hashes every
     file anew.
     """
-    from atlas.data.hashes import FileHashes
-    from atlas.data.sources import read_images
+    from atlas.activations.engine import find_device
+    from atlas.data.sources import choose_images
     from atlas.models.network import load_network, network_record
 
     progress = progress or Progress()
     run = _check_run(dict(run or {}))
+    find_device(run["device"])
     if metric not in ("cosine", "L2"):
         raise choose("metric", metric, ("cosine", "L2"))
+    for text in layouts:
+        read_layout(text)
     store = Store(cache if cache is not None else default_cache(images))
-    store.prepare()
-    hashes = FileHashes(store.root / "hashes.parquet", verify=verify)
-    gathered = read_images(
+    check_folder(store.root)
+    chosen_images = choose_images(
         images,
         limit=limit,
         seed=seed,
         split=split,
         datasets=dataset_folder(store.root),
         atlas_root=store.root,
-        hashes=hashes,
         progress=progress,
     )
-    sample = gathered.sample()
+    sample = chosen_images.sample()
     loaded = load_network(model, sample_shape=sample.shape, **dict(network or {}))
-    for line in loaded.notes:
+    for line in [f"preprocessing: {loaded.preprocess.describe()}", *loaded.notes]:
         progress.note(line)
     record = network_record(loaded, sample_input(loaded, sample))
     if record.weights is not None:
         record = replace(record, weights=os.path.relpath(record.weights, store.root))
     chosen = choose_layers(layers, record.layers, functional=functional, outputs=record.outputs)
+    choices = parse_layouts(layouts, [layer.name for layer in chosen])
+    check_layouts(choices, chosen, chosen_images.count)
     return Plan(
         store=store,
-        gathered=gathered,
+        images=chosen_images,
         network=loaded,
         record=record,
-        class_map=read_class_map(loaded, gathered.labels, class_map),
+        class_map=read_class_map(loaded, chosen_images.labels, class_map),
         layers=chosen,
         statistics=_choose_statistics(statistics, chosen, record, functional),
-        layouts=_check_joint(parse_layouts(layouts, [layer.name for layer in chosen]), chosen),
+        layouts=choices,
         metric=metric,
         seed=seed,
         run=run,
-        title=title or gathered.title,
+        verify=verify,
+        title=title or chosen_images.title,
     )
 
 
@@ -145,11 +157,18 @@ def execute(todo: Plan, progress: Progress) -> Atlas:
     """Do what the plan says; return the atlas open. What stands already is kept as it is."""
     from atlas.atlas import Atlas
 
+    todo.store.prepare()
     before = set(todo.store.artifacts())
     names = _record_all(todo, progress)
     names += _map_all(todo, names, progress)
     images = names[0]
-    todo.store.show(names, title=todo.title, keep=lambda name: name == images or images in _ancestors(todo.store, name))
+    keep = partial(_made_from, todo.store, images)
+    dropped = todo.store.show(names, title=todo.title, keep=keep)
+    if dropped:
+        progress.note(
+            f"{len(dropped)} results of other images are no longer shown in this atlas: the command that built them shows "
+            f"them again, and `atlas gc {todo.store.root} --remove` frees their space"
+        )
     if before.issuperset(names):
         progress.note("everything stands already: nothing was built")
     return Atlas(todo.store.root)
@@ -161,14 +180,9 @@ def _record_all(todo: Plan, progress: Progress) -> list[str]:
     from atlas.data.reading import open_reader
 
     store = todo.store
-    images_name = todo.gathered.recipe.name
-    images = store.build(todo.gathered.recipe, Images, todo.gathered.make)
-    if images.source != todo.gathered.source:  # the same images, found elsewhere than when the record was made
-        store.amend(images_name, source=todo.gathered.source)
-        images = store.read(images_name, Images)
-    _tell_counts(images, progress)
+    images_name, images = _build_images(todo, progress)
     network_name = build_network(store, todo.record)
-    reader = open_reader(images, store.root, dataset=todo.gathered.dataset)
+    reader = open_reader(images, store.root, dataset=todo.images.listing.dataset)
     done = run(
         store, todo.network, network_name, images, images_name, reader,
         vectors={layer.name: layer.functional for layer in todo.layers},
@@ -176,6 +190,7 @@ def _record_all(todo: Plan, progress: Progress) -> list[str]:
         class_map=todo.class_map, seed=todo.seed, progress=progress,
         precision=todo.run["precision"], batch_size=todo.run["batch_size"], device=todo.run["device"],
     )  # fmt: skip
+    told = _tell_run(todo, done, images, reader, progress)
     names = [images_name, network_name]
     with progress.stage("predictions and statistics", len(todo.layers) + len(todo.statistics) + 1) as advance:
         if todo.record.outputs:
@@ -185,9 +200,54 @@ def _record_all(todo: Plan, progress: Progress) -> list[str]:
             names.append(build_statistics(store, done, layer, names[:2]))
             advance(1)
         for layer in todo.layers:
-            names.append(build_activations(store, done, layer, names[:2]))
+            names.append(build_activations(store, done, layer, names[:2], told))
             advance(1)
     return names
+
+
+def _build_images(todo: Plan, progress: Progress) -> tuple[str, Images]:
+    from atlas.data.hashes import FILE, FileHashes
+
+    store = todo.store
+    gathered = todo.images.gather(hashes=FileHashes(store.root / FILE, verify=todo.verify))
+    images = store.build(gathered.recipe, Images, gathered.make)
+    if images.source != gathered.source:  # the same images, found elsewhere than when the record was made
+        store.amend(gathered.recipe.name, source=gathered.source)
+        images = store.read(gathered.recipe.name, Images)
+    _tell_counts(images, progress)
+    return gathered.recipe.name, images
+
+
+def _tell_run(todo: Plan, done: Pass, images: Images, reader: Reader, progress: Progress) -> dict[str, Any]:
+    """Say in which precision the network ran, and how far its vectors are from float32's on a few images."""
+    told: dict[str, Any] = {"precision": done.precision, "device": done.device, "batch_size": done.batch_size}
+    if not done.images_run:
+        return told
+    line = f"the network ran in {done.precision} on {done.device}, {done.batch_size} images at a time"
+    if done.precision == "bfloat16" and not reader.tensors:
+        agreement = compare_with_float32(todo, done, images, reader)
+        told["cosine_to_float32"] = agreement
+        worst = min(agreement, key=lambda layer: agreement[layer], default=None)
+        line += "" if worst is None else f"; cosine to float32 {agreement[worst]:.5f} in {worst}, the farthest layer"
+    progress.note(line)
+    return told
+
+
+def compare_with_float32(todo: Plan, done: Pass, images: Images, reader: Reader) -> dict[str, float]:
+    """Return the mean cosine between the stored vectors and float32's, by layer, over the first images that decode."""
+    from atlas.activations.extract import describe
+    from atlas.activations.records import PartLayer
+
+    layers = {c.name: c.functional for c in todo.layers if not c.functional.startswith("positions")}
+    rows = images.decoded[:COMPARED]
+    exact = describe(todo.network, [reader.image(int(row)) for row in rows], layers) if layers else {}
+    found = {}
+    for layer in layers:
+        stored = todo.store.read(done.layers[layer][0], PartLayer).vectors[: len(rows)].astype(np.float64)
+        norms = np.linalg.norm(stored, axis=1) * np.linalg.norm(exact[layer], axis=1)
+        cosine = np.divide((stored * exact[layer]).sum(1), norms, out=np.ones(len(rows)), where=norms > 0)
+        found[layer] = float(np.nan_to_num(cosine).mean())
+    return found
 
 
 def _map_all(todo: Plan, names: list[str], progress: Progress) -> list[str]:
@@ -201,7 +261,7 @@ def _map_all(todo: Plan, names: list[str], progress: Progress) -> list[str]:
             todo.store, [of_layer[name] for name in layers], metric=todo.metric, k=k, seed=todo.seed, progress=progress
         )
         made.append(graphs[layers])
-    points = todo.gathered.count
+    points = todo.images.count
     workers = min(todo.run["workers"], len(todo.layouts)) if points >= SIDE_BY_SIDE else 1
     # The longest first, so that no worker is left with it at the end: t-SNE takes several times a UMAP.
     order = sorted(todo.layouts, key=lambda choice: ["tsne", "umap", "pca"].index(choice.method))
@@ -259,17 +319,30 @@ def _choose_statistics(
     return chosen + [layer for layer in further if layer.name not in names]
 
 
-def _check_joint(layouts: list[LayoutChoice], layers: list[LayerChoice]) -> list[LayoutChoice]:
-    """Refuse a joint layout of layers whose points are not the same."""
-    sampled = {layer.name: layer.functional if layer.functional.startswith("positions") else "image" for layer in layers}
+def check_layouts(layouts: list[LayoutChoice], layers: list[LayerChoice], images: int) -> None:
+    """Refuse a joint layout of layers whose points are not the same, and a layout of fewer points than its method needs."""
+    functionals = {layer.name: layer.functional for layer in layers}
     for choice in layouts:
-        kinds = {sampled[name] for name in choice.layers}
+        kinds = {f if f.startswith("positions") else "image" for f in map(functionals.get, choice.layers) if f}
         if len(kinds) > 1:
             raise AtlasError(
                 f"{choice.title} needs the same points in each layer and there are {', '.join(sorted(kinds))}: "
                 "give the layers the same functional"
             )
-    return layouts
+        points = images * positions(functionals[choice.layers[0]])
+        if points < LEAST_POINTS[choice.method]:
+            raise AtlasError(
+                f"{choice.title} needs at least {LEAST_POINTS[choice.method]} points and there are {points}: "
+                "give more images, or `--layout pca`"
+            )
+
+
+def check_folder(root: Path) -> None:
+    """Refuse a folder that an atlas cannot be written in, before anything is made."""
+    nearest = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        what = "is no folder" if not nearest.is_dir() else "cannot be written in"
+        raise AtlasError(f"cannot make an atlas in {root}: {nearest} {what}; choose another with --cache")
 
 
 def _check_run(run: dict[str, Any]) -> dict[str, Any]:
@@ -308,6 +381,10 @@ def _tell_counts(images: Images, progress: Progress) -> None:
         progress.note(f"{twice} images are exact duplicates of others: the column `duplicate_of` marks them")
 
 
+def _made_from(store: Store, images: str, name: str) -> bool:
+    return name == images or images in _ancestors(store, name)
+
+
 def _ancestors(store: Store, name: str) -> set[str]:
     values = store.header(name)["inputs"].values()
     parents = {parent for value in values for parent in ([value] if isinstance(value, str) else value)}
@@ -324,19 +401,19 @@ SECONDS_PER_POINT = {"umap": 7e-4, "tsne": 2.4e-3, "pca": 2e-5, "neighbours": 1.
 def estimate(todo: Plan) -> dict[str, Any]:
     """Return what a build would take: images, points, bytes on disk and seconds, the network's speed tried on it."""
     seconds_per_image = _try_speed(todo)
-    points = sum(todo.gathered.count * _positions(layer.functional) for layer in todo.layers)
+    points = sum(todo.images.count * positions(layer.functional) for layer in todo.layers)
     units = dict(zip(todo.record.layers["name"], todo.record.layers["units"], strict=True))
-    vectors = sum(todo.gathered.count * _positions(c.functional) * units[c.name] * 3 for c in todo.layers)
+    vectors = sum(todo.images.count * positions(c.functional) * units[c.name] * 3 for c in todo.layers)
     graphs = len({choice.layers for choice in todo.layouts} | {(layer.name,) for layer in todo.layers})
-    of = {layer.name: _positions(layer.functional) for layer in todo.layers}
-    maps = sum(SECONDS_PER_POINT[c.method] * todo.gathered.count * of[c.layers[0]] for c in todo.layouts)
+    of = {layer.name: positions(layer.functional) for layer in todo.layers}
+    maps = sum(SECONDS_PER_POINT[c.method] * todo.images.count * of[c.layers[0]] for c in todo.layouts)
     return {
-        "images": todo.gathered.count,
+        "images": todo.images.count,
         "points": points,
-        "bytes": int(vectors * 2 + graphs * todo.gathered.count * LISTED * 8 + todo.gathered.count * 300),
+        "bytes": int(vectors * 2 + graphs * todo.images.count * LISTED * 8 + todo.images.count * 300),
         "seconds": math.ceil(
-            seconds_per_image * todo.gathered.count
-            + graphs * SECONDS_PER_POINT["neighbours"] * todo.gathered.count
+            seconds_per_image * todo.images.count
+            + graphs * SECONDS_PER_POINT["neighbours"] * todo.images.count
             + maps / min(todo.run["workers"], max(1, len(todo.layouts)))
         ),
         "layers": [f"{layer.name} ({layer.functional})" for layer in todo.layers],
@@ -344,7 +421,8 @@ def estimate(todo: Plan) -> dict[str, Any]:
     }
 
 
-def _positions(functional: str) -> int:
+def positions(functional: str) -> int:
+    """Return how many points an image has under a functional."""
     return int(functional.partition(":")[2].partition("-")[0]) if functional.startswith("positions") else 1
 
 
@@ -354,7 +432,7 @@ def _try_speed(todo: Plan) -> float:
 
     from atlas.models.network import evaluating
 
-    batch = sample_input(todo.network, todo.gathered.sample()).repeat(16, 1, 1, 1)
+    batch = sample_input(todo.network, todo.images.sample()).repeat(16, 1, 1, 1)
     with evaluating(todo.network.module), torch.inference_mode():
         todo.network.module(batch)
         started = time.perf_counter()

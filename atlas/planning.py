@@ -19,7 +19,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 KINDS: dict[str, type] = {"n_neighbors": int, "min_dist": float, "epochs": int, "perplexity": float}
 LISTED = 30  # neighbours kept per point for the page, where no layout needs more
-NOT_LAYERS = ("Dropout", "Flatten", "Identity")  # repeat the layer before them
+NOT_LAYERS = r"Dropout|Flatten|Identity|\w+Pad\d?d"  # they repeat the layer before them
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def choose_layers(wanted: Sequence[str | int], layers: pd.DataFrame, *, function
 
 def default_layers(layers: pd.DataFrame, outputs: int) -> list[str]:
     """Return a spatial layer before the last shrinking of the map, the descriptor and the logits, those that exist."""
-    useful = layers[(layers["units"] > 0) & ~layers["kind"].str.startswith(NOT_LAYERS)]
+    useful = layers[(layers["units"] > 0) & ~layers["kind"].str.match(NOT_LAYERS)]
     if useful.empty:
         raise AtlasError("no layer of the network yields numbers: name the module that does with --layer")
     logits = useful[useful["units"] == outputs].tail(1) if outputs else useful.tail(0)
@@ -106,12 +106,17 @@ def parse_layouts(texts: Sequence[str], layers: Sequence[str]) -> list[LayoutCho
     return list({repr(choice): choice for text in texts for choice in _parse_layout(text, list(layers))}.values())
 
 
-def _parse_layout(text: str, layers: list[str]) -> list[LayoutChoice]:
+def read_layout(text: str) -> tuple[str, str, dict[str, Any]]:
+    """Return a layout's method, its layers as written, and its parameters with defaults; AtlasError for what is none."""
     head, *pairs = str(text).split(",")
     method, _, of = head.partition(":")
     if method not in METHODS:
         raise choose("layout method", method, METHODS)
-    parameters = METHODS[method] | dict(_parse_pair(method, pair) for pair in pairs)
+    return method, of, METHODS[method] | dict(_parse_pair(method, pair) for pair in pairs)
+
+
+def _parse_layout(text: str, layers: list[str]) -> list[LayoutChoice]:
+    method, of, parameters = read_layout(text)
     if of in ("", "all"):
         return [LayoutChoice(method, (layer,), parameters) for layer in layers]
     together = layers if of == "joint" else of.split("+")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from atlas.models.records import ClassMap
 from atlas.planning import LayerChoice, LayoutChoice
 from atlas.progress import Progress
 from atlas.store import Recipe, Store
+from atlas.tables import text_accuracy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +39,8 @@ def build_predictions(
     record = store.build(recipe, Predictions, make)
     for line in [class_map.sentence, *record.warnings]:
         progress.note(line)
-    for split, accuracy in record.accuracy.items():
-        progress.note(f"accuracy on {split}: {accuracy['accuracy']:.4f} ({accuracy['right']} of {accuracy['of']})")
+    for split, found in record.accuracy.items():
+        progress.note(f"accuracy {text_accuracy(split, found)}")
     return recipe.name
 
 
@@ -55,11 +57,11 @@ def build_statistics(store: Store, done: Pass, layer: LayerChoice, roots: list[s
     return recipe.name
 
 
-def build_activations(store: Store, done: Pass, layer: LayerChoice, roots: list[str]) -> str:
+def build_activations(store: Store, done: Pass, layer: LayerChoice, roots: list[str], told: Mapping[str, Any]) -> str:
     """A layer's parts in order, its points, and every unit once more for colour."""
     parts = done.layers[layer.name]
     inputs = {"images": roots[0], "network": roots[1], "parts": parts}
-    recipe = Recipe("activations", 1, {"layer": layer.name, "functional": layer.functional}, inputs)
+    recipe = Recipe("activations", 1, {"layer": layer.name, "functional": layer.functional}, inputs, told=told)
 
     def make() -> Activations:
         return make_activations(parts, [store.read(name, PartLayer) for name in parts], number=layer.number)

@@ -416,18 +416,22 @@ class Store:
 
     def show(
         self, names: Sequence[str], *, title: str | None = None, keep: Callable[[str], bool] = lambda name: True
-    ) -> None:
-        """Add `names` to what the atlas shows, dropping those shown before that `keep` refuses; under a lock."""
+    ) -> list[str]:
+        """Add `names` to what the atlas shows, dropping those shown before that `keep` refuses; return the dropped.
+
+        Under a lock: two who show at once lose nothing.
+        """
         self.prepare()
         with FileLock(self.root / BUILDING / "atlas.json-lock"):
             before = self.contents() if (self.root / "atlas.json").exists() else {"title": self.root.name, "shown": []}
             kept = [name for name in before["shown"] if name not in names and self.has(name) and keep(name)]
-            after = {"format": FORMAT, "title": title or before["title"], "shown": kept + list(names)}
+            after: dict[str, Any] = {"format": FORMAT, "title": title or before["title"], "shown": kept + list(names)}
             if after != before:
                 temporary = self.root / BUILDING / f"atlas.json-{uuid.uuid4().hex[:8]}"
                 write_json(temporary, after)
                 temporary.replace(self.root / "atlas.json")
                 sync_folder(self.root)
+        return [name for name in before["shown"] if name not in after["shown"]]
 
     # -- what can go ----------------------------------------------------------------------------------------------------
 

@@ -34,10 +34,14 @@ def _align(cell: str, width: int, right: bool) -> str:
 
 def text_query(answer: dict[str, Any]) -> str:
     """Return the answer of `atlas query`: the image, what the network says of it, and its neighbours."""
-    head = [f"{answer['query']}  ({answer['layer']}, {answer['metric']})"]
+    known = [answer[name] for name in ("path", "label", "split") if answer.get(name)]
+    which = [answer["query"], *([f"row {answer['row']}"] if answer["row"] is not None else []), *known]
+    head = ["  ".join(dict.fromkeys(which)), f"nearest in {answer['layer']} by {answer['metric']}"]
     if answer["predictions"]:
-        head.append("  ".join(f"{p['prediction']} {p['probability']:.3f}" for p in answer["predictions"][:5]))
-    return "\n".join([*head, text_table(pd.DataFrame(answer["neighbours"]))])
+        said = ", ".join(f"{p['prediction']} {p['probability']:.3f}" for p in answer["predictions"])
+        head.insert(1, f"the network says {said}")
+    table = pd.DataFrame(answer["neighbours"])
+    return "\n".join([*head, "", text_table(table), *([answer["note"]] if answer["note"] else [])])
 
 
 def text_estimate(cost: dict[str, Any]) -> str:
@@ -55,18 +59,33 @@ def text_estimate(cost: dict[str, Any]) -> str:
     )
 
 
+def text_accuracy(split: str, found: dict[str, Any]) -> str:
+    """Return an accuracy in words: ``0.9421 on held-out (9421 of 10000)``."""
+    on = "" if split == "unknown" else f" on {split}"
+    return f"{found['accuracy']:.4f}{on} ({found['right']} of {found['of']})"
+
+
+def text_counts(counts: dict[str, Any]) -> str:
+    """Return the counts of an images record in words: what there is, what was left out."""
+    of = f" of {counts['available']}, in proportion over the labels" if counts.get("limit") else ""
+    splits = ", ".join(f"{n} {split}" for split, n in counts["splits"].items() if n and split != "unknown")
+    kinds = ("undecodable", "duplicates", "unlabelled", "ignored", "refused")
+    rest = [f"{counts[kind]} {kind}" for kind in kinds if counts.get(kind)]
+    return "; ".join([f"{counts['images']}{of}", *([splits] if splits else []), *rest])
+
+
 def text_summary(summary: dict[str, Any]) -> str:
     """Return what `atlas show` says."""
     network = summary["network"]
     lines = [
         f"{summary['title']}  ({summary['folder']})",
         f"network   {network['title']}  ({network['spec']}, {network['parameters']:,} parameters, {network['identity']})",
-        "images    " + ", ".join(f"{name} {value}" for name, value in summary["images"].items()),
+        f"images    {text_counts(summary['images'])}",
+        *(f"          {path}: {error}" for path, error in summary["undecodable"]),
     ]
+    lines += [f"precision {summary['precision']}"] if summary["precision"] else []
     lines += [f"classes   {summary['class_map']}"] if summary["class_map"] else []
-    lines += [
-        f"accuracy  {split}: {a['accuracy']:.4f} ({a['right']} of {a['of']})" for split, a in summary["accuracy"].items()
-    ]
+    lines += [f"accuracy  {text_accuracy(split, found)}" for split, found in summary["accuracy"].items()]
     lines += ["", text_table(pd.DataFrame(summary["layers"]))]
     if summary["layouts"]:
         lines += ["", text_table(pd.DataFrame(summary["layouts"]).drop(columns="name"))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -131,17 +130,24 @@ def query(
         check_writable(sheet, (".png",))
     found = opened.neighbours(image, layer=layer, k=k)
     row = found.attrs["row"]
+    known = opened.images().loc[row] if row is not None else {}
     answer = {
         "query": str(image),
         "row": row,
+        **{name: _plain(known.get(name)) for name in ("image_id", "path", "label", "split")},
         "layer": found.attrs["layer"],
         "metric": found.attrs["metric"],
-        "predictions": opened.predict(image).to_dict("records") if row is None and opened.predictions is not None else [],
+        "predictions": opened.predict(image).to_dict("records") if opened.predictions is not None else [],
+        "note": "" if len(found) == k else f"{len(found)} of the {k} asked for: there are no others",
         "neighbours": found.astype(object).where(found.notna(), None).to_dict("records"),
     }
     if sheet is not None:
         write_sheet(opened, image, answer, Path(sheet))
     return answer
+
+
+def _plain(value: Any) -> str | None:
+    return None if value is None or pd.isna(value) else str(value)
 
 
 def write_sheet(atlas: Atlas, query_image: Any, answer: dict[str, Any], path: Path) -> None:
@@ -162,7 +168,7 @@ def patterns(
     *,
     layer: str | None = None,
     stat: str = "mean",
-    split: str | None = "held-out",
+    split: str = "auto",
     out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Draw the classes' patterns of a layer, mean or std, to a file; return its path, the title and the counts."""
@@ -198,8 +204,7 @@ def serve(
     say: Callable[[str], Any] = lambda line: None,
 ) -> None:
     """Serve the explorer of one atlas, or of all in the cache, until it is stopped; the next free port is taken."""
-    if atlas is not None:
-        Atlas(atlas)  # one that cannot be opened is refused here, not on a page
+    one, cache = find_atlases(atlas)
     app = Path(__file__).parents[1] / "apps" / "atlas"
     if not (app / "main.py").is_file():
         raise AtlasError("the explorer's app is not there: `atlas serve` runs from a clone of the project (apps/atlas)")
@@ -208,14 +213,24 @@ def serve(
     command = [sys.executable, "-m", "bokeh", "serve", str(app), "--port", str(port), "--address", address]
     command += ["--log-level", "warning", "--session-token-expiration", "86400"]
     command += ["--allow-websocket-origin", f"{address}:{port}", "--allow-websocket-origin", f"127.0.0.1:{port}"]
-    if atlas is not None:
-        command += ["--args", str(Path(atlas).resolve())]
-    try:
-        code = subprocess.call(command)
-    except KeyboardInterrupt:
-        code = 0
-    if code not in (0, -2, -15):
-        raise AtlasError(f"bokeh serve ended with code {code}: above it says why")
+    if one is not None:
+        command += ["--args", str(one)]
+    # In place of this process, so that whatever stops the command stops the server.
+    os.execve(sys.executable, command, os.environ | ({"ATLAS_CACHE": str(cache)} if cache else {}))
+
+
+def find_atlases(wanted: str | os.PathLike[str] | None) -> tuple[Path | None, Path | None]:
+    """Return the one atlas to serve, or the folder of atlases: as named, else ``cache`` here where it holds any.
+
+    Neither, where nothing is named and nothing is here: the app then looks at $ATLAS_CACHE and the clone's own cache.
+    """
+    path = Path("cache" if wanted is None else wanted).resolve()
+    if any(path.glob("*/atlas.json")) and not (path / "atlas.json").exists():
+        return None, (None if wanted is None and "ATLAS_CACHE" in os.environ else path)
+    if wanted is None:
+        return None, None
+    Atlas(wanted)  # one that cannot be opened is refused here, not on a page
+    return path, None
 
 
 def free_port(first: int, address: str = "localhost") -> int:

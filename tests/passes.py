@@ -13,6 +13,7 @@ from torch import nn
 
 from atlas.activations import extract
 from atlas.activations.records import PartLayer, PartLogits
+from atlas.data.decoding import Seen
 from atlas.data.reading import Reader
 from atlas.data.records import Images
 from atlas.models.preprocess import Preprocess
@@ -31,6 +32,10 @@ class PixelReader(Reader):
         super().__init__([str(i) for i in range(len(array))])
         self.array, self.arrays, self.tensors = array, arrays, tensors
         self.read: list[int] = []
+
+    def look(self, row: int, *, at_least: int | None = None) -> Seen:
+        height, width = self.array.shape[1:]
+        return Seen(Image.fromarray(self.array[row]), width, height, "L")
 
     def pixels(self, rows: Any) -> np.ndarray | None:
         self.read += [int(row) for row in rows] if self.arrays else []

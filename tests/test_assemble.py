@@ -338,9 +338,15 @@ def test_accuracy_near_chance_asks_about_the_class_map() -> None:
     right = make_predictions([PartLogits(logits, np.arange(300))], images, class_map([0, 1, 2]))
     assert wrong is not None and right is not None and right.warnings == []
     assert [line.partition("?")[0] for line in wrong.warnings] == [
-        f"accuracy 0.00 on the {split} images is near chance (0.33): is the class map right"
-        for split in ("train", "held-out")
+        f"accuracy 0.00 on {split} images is near chance (0.33): is the class map right" for split in ("train", "held-out")
     ]
+
+
+def test_an_accuracy_over_a_handful_of_images_is_no_reason_to_warn() -> None:
+    images = make_images(6)
+    logits = np.eye(3, dtype=np.float32)[images.codes]
+    found = make_predictions([PartLogits(logits, np.arange(6))], images, class_map([1, 2, 0]))
+    assert found is not None and found.warnings == []
 
 
 def test_a_single_logit_is_two_outputs_by_its_sigmoid() -> None:

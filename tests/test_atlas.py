@@ -13,7 +13,6 @@ import atlas
 from atlas.data.reading import open_reader
 from atlas.errors import AtlasError
 from atlas.progress import Progress
-from atlas.store import Store
 from tests import tiny
 
 
@@ -87,10 +86,31 @@ def test_a_row_its_image_id_its_file_and_its_vector_have_the_same_neighbours(tin
     table = tiny_atlas.images()
     by_row = list(tiny_atlas.neighbours(9, k=5)["image"])
     assert list(tiny_atlas.neighbours(table["image_id"][9], k=5)["image"]) == by_row
-    by_file = tiny_atlas.neighbours(world / "images" / table["path"][9], k=6)
-    assert by_file["image"][0] == 9 and len(set(by_file["image"]) & set(by_row)) >= 4  # itself first; bfloat16 may swap
+    assert list(tiny_atlas.neighbours(world / "images" / table["path"][9], k=5)["image"]) == by_row  # known by its bytes
     by_vector = list(tiny_atlas.neighbours(tiny_atlas.vectors("act")[9], k=6)["image"])
     assert by_vector[0] == 9 and by_vector[1:] == by_row
+
+
+def test_a_new_file_goes_through_the_network_and_lands_among_its_like(tiny_atlas, world, tmp_path):
+    path = world / "images" / tiny_atlas.images()["path"][9]
+    with Image.open(path) as picture:
+        picture.save(tmp_path / "new.bmp")  # the same pixels in other bytes
+    found = tiny_atlas.neighbours(tmp_path / "new.bmp", k=6)
+    assert found.attrs["row"] is None and found["image"][0] == 9 and found["distance"][0] < 1e-3
+    assert tiny_atlas.predict(tmp_path / "new.bmp")["prediction"][0] == tiny_atlas.predict(9)["prediction"][0]
+
+
+def test_a_layer_is_known_by_its_number_too(tiny_atlas):
+    assert tiny_atlas.layer_name(6) == "act" and tiny_atlas.layer_name("3") == "pool"
+    assert list(tiny_atlas.neighbours(5, layer="6")["image"]) == list(tiny_atlas.neighbours(5, layer="act")["image"])
+    assert tiny_atlas.patterns("6").layer == "act"
+
+
+def test_patterns_of_images_without_splits_are_of_all_of_them(world, tmp_path):
+    opened, _ = build(world, tmp_path / "a", split="unknown")
+    assert opened.patterns().count.sum() > 100
+    with pytest.raises(AtlasError, match=r"no image is held-out: there are unknown \(120\); or take split all"):
+        opened.patterns(split="held-out")
 
 
 def test_more_neighbours_than_were_kept_are_searched_for(tiny_atlas):
@@ -133,7 +153,8 @@ def test_a_further_layer_and_layout_join_what_stands(world, tmp_path):
 
 def test_other_images_in_the_same_folder_replace_what_was_shown_and_gc_finds_the_rest(world, tmp_path):
     build(world, tmp_path / "a")
-    fewer, _ = build(world, tmp_path / "a", limit=30)
+    fewer, heard = build(world, tmp_path / "a", limit=30)
+    assert any("results of other images are no longer shown" in line for line in heard.lines)
     assert len(fewer.images()) == 30 and len(fewer.store.shown("images")) == 1
     stray = fewer.store.unreached()
     assert any(name.startswith("images") for name in stray)
@@ -245,6 +266,18 @@ def test_sampled_positions_are_points_of_their_images(world, tmp_path):
     assert len(found) == 10 and found["image"].is_unique and 4 not in set(found["image"])
 
 
+def test_bfloat16_says_how_far_it_is_from_float32(world, tmp_path):
+    from atlas.models.precision import has_fast_bfloat16
+
+    opened, heard = build(world, tmp_path / "a", layers=["pool", "act"])
+    line = next(line for line in heard.lines if line.startswith("the network ran in"))
+    told = opened.store.header(opened.activation_name("act"))["told"]
+    assert told["precision"] in line and opened.summary()["precision"] == told["precision"]
+    assert ("cosine to float32" in line) == has_fast_bfloat16()
+    _, exact = build(world, tmp_path / "b", run={"precision": "float32"})
+    assert any(line.startswith("the network ran in float32") and "cosine" not in line for line in exact.lines)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -253,6 +286,8 @@ def test_sampled_positions_are_points_of_their_images(world, tmp_path):
         ({"metric": "cosinus"}, "no metric 'cosinus': did you mean cosine"),
         ({"run": {"precision": "half"}}, "no precision 'half'"),
         ({"run": {"batchsize": 3}}, "no option of a run 'batchsize': did you mean batch_size"),
+        ({"limit": 3, "layouts": ["tsne"]}, "t-SNE of act needs at least 4 points and there are 3"),
+        ({"run": {"device": "gpu"}}, "no device 'gpu'"),
         ({"run": {"batch_size": 0}}, "batch size is 0: at least 1 would do"),
         ({"limit": 0}, "limit of 0"),
         ({"images": "no/such/folder"}, "no images at"),
@@ -264,7 +299,7 @@ def test_sampled_positions_are_points_of_their_images(world, tmp_path):
 def test_a_mistake_is_one_clear_line_before_the_work(world, tmp_path, options, message):
     with pytest.raises(AtlasError, match=message) as refusal:
         build(world, tmp_path / "a", **options)
-    assert "\n" not in str(refusal.value) and not Store(tmp_path / "a").artifacts()
+    assert "\n" not in str(refusal.value) and not (tmp_path / "a").exists()
 
 
 def test_a_changed_network_is_not_taken_for_the_old_one(world, tmp_path):
@@ -275,8 +310,9 @@ def test_a_changed_network_is_not_taken_for_the_old_one(world, tmp_path):
     state = load_file(tmp_path / "w.safetensors")
     state["fc1.weight"][0, 0] += 1
     save_file(state, tmp_path / "w.safetensors")
+    Image.new("RGB", (20, 20)).save(tmp_path / "new.png")
     with pytest.raises(AtlasError, match="is not the network that this atlas was built with"):
-        atlas.open(opened.store.root).predict(world / "images" / "test" / "disc" / "000.png")
+        atlas.open(opened.store.root).predict(tmp_path / "new.png")
 
 
 def test_a_copied_atlas_is_the_same_atlas(tiny_atlas, tmp_path):

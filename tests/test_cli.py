@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from atlas.verbs import free_port
+from atlas.errors import AtlasError
+from atlas.verbs import find_atlases, free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,9 +44,19 @@ def test_query_prints_a_table_or_json_and_draws_a_sheet(tiny_atlas, tmp_path):
         assert sheet.width > 3 * sheet.height  # five pictures in a row
 
 
+def test_what_a_network_prints_is_no_part_of_the_answer(tmp_path):
+    text = (
+        "from tests.tiny import network as quiet\nprint('loading')\n\n\ndef network():\n    print('made'); return quiet()\n"
+    )
+    (tmp_path / "loud.py").write_text(text)
+    done = run("layers", "loud:network", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)[0]["name"] == "conv1" and "loading" in done.stderr
+
+
 def test_query_of_a_file_says_what_the_network_sees(tiny_atlas, world):
     said = json.loads(answer("query", tiny_atlas.store.root, world / "images/test/disc/004.png", "--json", "-k", "3"))
-    assert said["predictions"][0]["prediction"] == "disc" and said["neighbours"][0]["distance"] < 1e-3
+    assert said["predictions"][0]["prediction"] == "disc" and said["path"] == "test/disc/004.png"
+    assert said["row"] not in [n["image"] for n in said["neighbours"]]
 
 
 def test_patterns_writes_a_figure_of_each_statistic(tiny_atlas, tmp_path):
@@ -63,7 +74,7 @@ def test_list_and_show_say_what_there_is(tiny_atlas):
         "act",
         "logits",
     ]
-    assert "accuracy  held-out" in answer("show", tiny_atlas.store.root)
+    assert "on held-out (60 of 60)" in answer("show", tiny_atlas.store.root)
 
 
 def test_a_dry_run_says_what_it_would_take_and_builds_nothing(world, tmp_path):
@@ -77,7 +88,7 @@ def test_build_makes_an_atlas_that_show_reads(world, tmp_path):
         "build", "tests.tiny:network", world / "images", "--cache", tmp_path / "a", "--layer", "act", "--layout", "pca",
         "--weights", world / "weights.safetensors",
     )  # fmt: skip
-    assert done.returncode == 0 and "accuracy on held-out: 1.0000" in done.stderr
+    assert done.returncode == 0 and "accuracy 1.0000 on held-out (60 of 60)" in done.stderr
     assert "act" in answer("show", tmp_path / "a")
 
 
@@ -105,6 +116,7 @@ def test_gc_lists_and_removes_what_nothing_reaches(world, tmp_path):
         (["query", "{atlas}", "3", "-l", "atc"], "did you mean act"),
         (["patterns", "{atlas}", "--stat", "median"], "no statistic 'median'"),
         (["patterns", "{atlas}", "--split", "test"], "no split 'test'"),
+        (["patterns", "{atlas}", "--split", "unknown"], "no image is unknown: there are"),
         (["patterns", "{atlas}", "-o", "x.txt"], "would do"),
         (["show", "no/atlas"], "no atlas in no/atlas"),
         (["list", "no/cache"], "no atlas in no/cache"),
@@ -138,6 +150,19 @@ def test_the_query_script_tells_a_mistake_in_one_line(tiny_atlas):
     command = [sys.executable, "apps/query.py", str(tiny_atlas.store.root), "999"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and done.stderr == "query.py: no row 999: the images are rows 0 to 119\n"
+
+
+def test_serve_takes_an_atlas_a_folder_of_atlases_or_the_cache_here(tiny_atlas, monkeypatch, tmp_path):
+    monkeypatch.delenv("ATLAS_CACHE", raising=False)
+    root = tiny_atlas.store.root.resolve()
+    assert find_atlases(root) == (root, None) and find_atlases(root.parent) == (None, root.parent)
+    monkeypatch.chdir(tmp_path)
+    assert find_atlases(None) == (None, None)
+    (tmp_path / "cache" / "a").mkdir(parents=True)
+    (tmp_path / "cache" / "a" / "atlas.json").write_text("{}")
+    assert find_atlases(None) == (None, tmp_path / "cache")
+    with pytest.raises(AtlasError, match="no atlas in"):
+        find_atlases(tmp_path / "nothing")
 
 
 def test_a_busy_port_gives_way_to_the_next_free_one():

@@ -222,3 +222,12 @@ def test_the_room_imports_without_umap_opentsne_faiss_or_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (3, 40), (40, 12)])
+def test_principal_axes_are_the_same_by_points_as_by_units(shape):
+    vectors = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    axes = principal_axes(vectors)
+    exact = PCA(2, svd_solver="full").fit(vectors.astype(np.float64))
+    np.testing.assert_allclose(np.abs(axes.axes.T), np.abs(exact.components_), atol=1e-6)
+    np.testing.assert_allclose(axes.ratio, exact.explained_variance_ratio_, atol=1e-9)

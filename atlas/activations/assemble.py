@@ -18,7 +18,14 @@ from atlas.store import Store, Stream
 SHOWN_RANGE = np.array([0.001, 0.999])  # a colour scale over all values would be that of one outlier
 UNITS_BYTES = 64 << 20  # one block of units as float32; sorting and coding hold about three more
 RANKS = 5  # outputs named per image
+ENOUGH = 10  # judged images from which an accuracy says anything about the class map
 NEAR_CHANCE = 1.5  # an accuracy below this many times chance is more likely a wrong class map than a bad network
+WAYS = {
+    "categories": "Outputs and labels were matched by name.",
+    "imagenet": "Outputs and labels were matched by ImageNet's ids.",
+    "file": "It was read from the file given.",
+    "order": "Outputs and labels were taken in the same order.",
+}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -266,10 +273,11 @@ def _accuracy(right: np.ndarray, images: Images) -> dict[str, dict[str, float]]:
 def _warnings(accuracy: dict[str, dict[str, float]], class_map: ClassMap, unpredicted: int) -> list[str]:
     chance = 1 / max(len(class_map.labels), 1)
     warnings = [
-        f"accuracy {found['accuracy']:.2f} on the {split} images is near chance ({chance:.2f}): is the class map right? "
-        f"It was made by {class_map.how}; look at which output stands for which label, or give --class-map FILE"
+        f"accuracy {found['accuracy']:.2f}{'' if split == 'unknown' else f' on {split} images'} is near chance "
+        f"({chance:.2f}): is the class map right? {WAYS.get(class_map.how, '')} "
+        "Look at which output stands for which label, or give --class-map FILE"
         for split, found in accuracy.items()
-        if len(class_map.labels) > 1 and found["accuracy"] < NEAR_CHANCE * chance
+        if len(class_map.labels) > 1 and found["of"] >= ENOUGH and found["accuracy"] < NEAR_CHANCE * chance
     ]
     if unpredicted:
         warnings.append(f"{unpredicted} images have logits that are not finite: they have no prediction")

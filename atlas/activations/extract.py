@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from atlas.data.reading import Reader
 
 
+NAMED = 3  # layers called several times that are named one by one
+
+
 @dataclass(frozen=True)
 class Pass:
     """What a pass made or found: names of parts' artifacts in order, per layer, and how it ran."""
@@ -207,10 +210,12 @@ def _look(job: _Job, opened: Engine, sample: np.ndarray, wanted: Iterable[Wanted
     fits = opened.survey(batch)
     with opened.recorder({layer: look(layer) for layer in here}) as recorder:
         opened.logits(opened.run(recorder, opened.tensor(sample)))
-    for layer, count in recorder.calls.items():
-        if count > 1:
-            job.note(f"layer {one_line(layer)} is called {count} times in a forward pass: its first call is used")
-    job.told["calls"] = {layer: count for layer, count in recorder.calls.items() if count > 1}
+    repeated = {layer: count for layer, count in recorder.calls.items() if count > 1}
+    for layer, count in list(repeated.items())[:NAMED]:
+        job.note(f"layer {one_line(layer)} is called {count} times in a forward pass: its first call is used")
+    if len(repeated) > NAMED:
+        job.note(f"so are {len(repeated) - NAMED} more layers: of each the first call is used")
+    job.told["calls"] = repeated
     return fits
 
 

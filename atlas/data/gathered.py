@@ -63,13 +63,7 @@ class Gathered:
 
     def sample(self) -> Sample:
         """Return the first image that decodes; AtlasError when none does."""
-        sizes = set(peek(self.reader).values())
-        for row in range(self.count):
-            image = self.reader.look(row).image
-            if image is not None:
-                tensor = self.reader.tensor(row) if self.reader.tensors else None
-                return Sample(image, tensor, (image.height, image.width) if len(sizes) == 1 else None)
-        raise self._none_decodes(self.reader.look(0).error)
+        return sample_of(self.reader)
 
     def make(self) -> Images:
         """Return the record: each image decoded once, for its size and its thumbnail. AtlasError when none decodes."""
@@ -80,7 +74,7 @@ class Gathered:
                 spool.add(name, body)
         undecodable = sum(one.error is not None for one in seen)
         if undecodable == self.count:
-            raise self._none_decodes(seen[0].error)
+            raise none_decodes(self.reader, seen[0].error)
         return Images(
             table=self._table(seen),
             labels=self.labels,
@@ -134,9 +128,21 @@ class Gathered:
         cell = thumbnails.cell(one.image, self.thumbnail_edge)
         return Seen(None, one.width, one.height, one.mode, one.error), cell
 
-    def _none_decodes(self, reason: str | None) -> AtlasError:
-        first = one_line(self.table["path"].iloc[0])
-        return AtlasError(f"none of the {self.count} images decodes; the first is {first}: {reason}")
+
+def sample_of(reader: Reader) -> Sample:
+    """Return the first image of `reader` that decodes; AtlasError when none does."""
+    sizes = set(peek(reader).values())
+    for row in range(len(reader)):
+        image = reader.look(row).image
+        if image is not None:
+            tensor = reader.tensor(row) if reader.tensors else None
+            return Sample(image, tensor, (image.height, image.width) if len(sizes) == 1 else None)
+    raise none_decodes(reader, reader.look(0).error)
+
+
+def none_decodes(reader: Reader, reason: str | None) -> AtlasError:
+    """Return the error for images of which not one decodes."""
+    return AtlasError(f"none of the {len(reader)} images decodes; the first is {one_line(reader.paths[0])}: {reason}")
 
 
 class Spool:
@@ -177,9 +183,7 @@ def gather(
     table = listing.table.iloc[rows].reset_index(drop=True)
     ids, duplicate_of = identities(sha256, list(table["path"]))
     table = table.assign(image_id=text(ids), duplicate_of=np.asarray(duplicate_of, np.int64))
-    source = dict(listing.source)
-    if "root" in source:
-        source["root"] = os.path.relpath(source["root"], os.path.realpath(atlas_root))
+    source = source_of(listing, atlas_root)
     reader = reader_for(source, list(table["path"]), atlas_root, dataset=listing.dataset)
     longest = max(map(max, peek(reader).values())) or 64  # none could be read: as for photographs
     edge = thumbnail_edge or thumbnails.default_edge(longest)
@@ -208,6 +212,14 @@ def gather(
         dataset=listing.dataset,
         progress=progress or Progress(),
     )
+
+
+def source_of(listing: Listing, atlas_root: Path) -> dict[str, Any]:
+    """Return how a listing's pixels are read again, its root relative to the atlas."""
+    source = dict(listing.source)
+    if "root" in source:
+        source["root"] = os.path.relpath(source["root"], os.path.realpath(atlas_root))
+    return source
 
 
 def identities(sha256: Sequence[str | None], paths: Sequence[str]) -> tuple[list[str], list[int]]:

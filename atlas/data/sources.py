@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,72 @@ import numpy as np
 from atlas.data import named
 from atlas.data.decoding import SUFFIXES
 from atlas.data.folders import list_folder
-from atlas.data.gathered import Gathered, gather
+from atlas.data.gathered import Gathered, Sample, gather, sample_of, source_of
 from atlas.data.hashes import FILE, FileHashes
 from atlas.data.listing import Advance, Listing, listing_table, text, wanted_split
 from atlas.data.objects import list_object
-from atlas.data.reading import open_reader
+from atlas.data.reading import open_reader, reader_for
 from atlas.data.selection import select
 from atlas.data.tables import SUFFIXES as TABLES
 from atlas.data.tables import list_table
 from atlas.errors import AtlasError, close_matches, one_line
 from atlas.progress import Progress
 
-__all__ = ["Gathered", "open_reader", "read_images"]
+__all__ = ["Chosen", "Gathered", "choose_images", "open_reader", "read_images"]
 
 
-def read_images(
+@dataclass
+class Chosen:
+    """The images of a source that were chosen: listed, not a byte of them read yet."""
+
+    listing: Listing
+    rows: np.ndarray  # of the listing, int64 [image]
+    how: dict[str, Any]  # limit, available, seed
+    atlas_root: Path
+    progress: Progress
+
+    @property
+    def count(self) -> int:
+        """How many images there are, those that will not decode included."""
+        return len(self.rows)
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the dataset's own order."""
+        return self.listing.labels
+
+    @property
+    def title(self) -> str:
+        """The dataset's name, or the folder's or table's."""
+        return self.listing.title
+
+    def sample(self) -> Sample:
+        """Return the first image that decodes; AtlasError when none does."""
+        paths = list(self.listing.table["path"].iloc[self.rows])
+        source = source_of(self.listing, self.atlas_root)
+        return sample_of(reader_for(source, paths, self.atlas_root, dataset=self.listing.dataset))
+
+    def gather(
+        self, *, hashes: FileHashes | None = None, thumbnail_edge: int | None = None, title: str | None = None
+    ) -> Gathered:
+        """Return the images hashed, with the recipe of their record; the hashes of files are remembered in the atlas."""
+        with self.progress.stage("hashing images", self.count) as advance:
+            sha256 = self.listing.hash(self.rows, hashes or FileHashes(self.atlas_root / FILE), advance)
+        gathered = gather(
+            self.listing,
+            self.rows,
+            sha256,
+            self.how,
+            self.atlas_root,
+            thumbnail_edge=thumbnail_edge,
+            title=title,
+            progress=self.progress,
+        )
+        _tell(gathered, self.progress)
+        return gathered
+
+
+def choose_images(
     source: Any,
     *,
     limit: int | None = None,
@@ -35,17 +87,14 @@ def read_images(
     split: str | None = None,
     datasets: Path,
     atlas_root: Path,
-    hashes: FileHashes | None = None,
     progress: Progress | None = None,
-    thumbnail_edge: int | None = None,
-    title: str | None = None,
-) -> Gathered:
-    """Return what is to be known of the images in `source` before they are decoded: rows, identities, and the recipe.
+) -> Chosen:
+    """Return which images of `source` are taken; nothing but names is read, so that mistakes show before the long work.
 
     `source` is a folder, a .csv or .parquet table, the name of a dataset (``fashion-mnist``, ``cifar10:test``; a folder of
     that name is ``./cifar10``), or an object with ``len()`` and ``[index]``. `limit` keeps that many images, seeded and in
-    proportion over labels and splits; `split` says what all of them are. Fetched datasets are kept in `datasets`; hashes of
-    files are remembered in `atlas_root`. Raises AtlasError where there are no images to read.
+    proportion over labels and splits; `split` says what all of them are. Fetched datasets are kept in `datasets`. Raises
+    AtlasError where there are no images to read.
     """
     progress = progress or Progress()
     if limit is not None and limit < 1:
@@ -59,14 +108,23 @@ def read_images(
     rows = (
         np.arange(available) if limit is None else select(listing.table["label"], listing.table["split"], limit, seed=seed)
     )
-    with progress.stage("hashing images", len(rows)) as advance:
-        sha256 = listing.hash(rows, hashes or FileHashes(atlas_root / FILE), advance)
-    chosen = {"limit": limit, "available": available, "seed": None if limit is None else seed}
-    gathered = gather(
-        listing, rows, sha256, chosen, atlas_root, thumbnail_edge=thumbnail_edge, title=title, progress=progress
-    )
-    _tell(gathered, progress)
-    return gathered
+    how = {"limit": limit, "available": available, "seed": None if limit is None else seed}
+    return Chosen(listing, rows, how, atlas_root, progress)
+
+
+def read_images(
+    source: Any,
+    *,
+    datasets: Path,
+    atlas_root: Path,
+    hashes: FileHashes | None = None,
+    thumbnail_edge: int | None = None,
+    title: str | None = None,
+    **choice: Any,
+) -> Gathered:
+    """Return what is to be known of the images in `source` before they are decoded: `choose_images`, then `gather`."""
+    chosen = choose_images(source, datasets=datasets, atlas_root=atlas_root, **choice)
+    return chosen.gather(hashes=hashes, thumbnail_edge=thumbnail_edge, title=title)
 
 
 def _tell(gathered: Gathered, progress: Progress) -> None:

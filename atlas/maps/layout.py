@@ -17,6 +17,7 @@ from atlas.maps.quality import quality
 from atlas.maps.records import Layout, Neighbours
 from atlas.progress import Progress
 
+NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 LEAST = 4  # points: with three, the axes of a map mean nothing and the methods' own searches for a width do not converge
 
 
@@ -157,7 +158,7 @@ def _finish(
     xy = np.ascontiguousarray(xy, dtype=np.float32)
     for line in cut:
         progress.note(f"{method} of {' and '.join(neighbours.layers)}: {line}")
-    with clock("quality"), progress.stage(f"quality of {method}"):
+    with clock("quality"), progress.stage(f"quality of {_title(NAMES[method], neighbours)}"):
         scores = quality(vectors, xy, neighbours, seed=parameters["seed"])
     parameters = {**parameters, "metric": neighbours.metric, "cut": cut}
     return Layout(list(neighbours.layers), method, xy, parameters, scores, clock.seconds)

@@ -52,8 +52,6 @@ def build_neighbours(
     vectors = check_vectors(vectors)
     progress = progress or Progress()
     k = min(wanted, len(vectors) - 1)
-    if k < wanted:
-        progress.note(f"neighbours of {', '.join(layers)}: {k} of {wanted} each, there are only {len(vectors)} points")
     exact = len(vectors) <= exact_up_to
     with progress.stage(f"index of {', '.join(layers)}", len(vectors)) as advance:
         index = _index(vectors, metric, exact, advance)

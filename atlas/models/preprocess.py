@@ -124,7 +124,8 @@ class Preprocess:
         names = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in names:
-                raise choose("field of the preprocessing", name, names)
+                wrong = str(choose("field of the preprocessing", name, names))
+                raise AtlasError(f"{wrong} (there are {', '.join(names)}, and `categories`)")
         return cls(**values)
 
     def describe(self) -> str:

@@ -120,7 +120,7 @@ def _import(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as reason:
         if reason.name and (name == reason.name or name.startswith(reason.name + ".")):
-            where = f"looked in {Path.cwd()} and among the installed packages"
+            where = f"looked in {Path.cwd()} and among the installed packages; run where it lies, or set PYTHONPATH"
             raise AtlasError(f"no module {one_line(name)}: {where}; give {FORMS}") from None
         raise AtlasError(f"{one_line(name)} needs the module {one_line(reason.name)}, which is not installed") from None
     except (Exception, SystemExit) as reason:

@@ -28,7 +28,7 @@ from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, one_line
 from atlas.pages import colours
 from atlas.pages.columns import COORDINATE_STEPS, read_only
-from atlas.pages.manifest import manifest
+from atlas.pages.manifest import available, class_palette, manifest
 from atlas.pages.routes import STATIC, static_version
 from atlas.pages.shelf import SHELF, find_atlases
 from atlas.pages.view import Start, View
@@ -38,6 +38,8 @@ TRAIN = SPLITS.index("train")
 TRAIN_ALPHA = 0.4  # training images are drawn fainter, and under the others
 Backend = Literal["canvas", "webgl"]
 POINT_SIZE = 5  # pixels, at ten thousand points
+SO_FEW = 200  # points on the whole map below which the page draws thumbnails
+TIGHT, ROOMY = 0.04, 0.22  # of the map's extent left free around it; thumbnails reach beyond their points
 
 
 @functools.cache
@@ -117,16 +119,24 @@ def card(root: Path) -> dict[str, Any]:
     except AtlasError as reason:
         return {"name": root.name, "title": root.name, "error": str(reason)}
     networks = sorted({part["network"] for part in told["predictions"].values() if part["network"]})
-    spread = np.linspace(0, len(view.images) - 1, min(10, len(view.images))).astype(int).tolist()
+    seen = view.images.decoded if len(view.images.decoded) else np.arange(len(view.images))
+    spread = seen[np.linspace(0, len(seen) - 1, min(10, len(seen))).astype(int)].tolist()
     return {
         "name": view.name,
         "title": view.title,
-        "count": f"{len(view.images):,}".replace(",", "\u202f"),
+        "count": images_in_words(view),
         "networks": networks,
-        "layers": sorted({layer for space in view.spaces for layer in space.layers}),
+        "layers": list(dict.fromkeys(layer for space in view.spaces for layer in space.layers)),
         "date": view.date,
         "thumbs": [thumb(view, row, told["images"]) for row in spread],
     }
+
+
+def images_in_words(view: View) -> str:
+    """Return how many images an atlas holds, and of how many where a limit left some out: ``5 of 20 images``."""
+    most = available(view)
+    number = f"{len(view.images):,}" + ("" if most is None else f" of {most:,}")
+    return f"{number} image{'' if (most or len(view.images)) == 1 else 's'}".replace(",", "\u202f")
 
 
 def thumb(view: View, row: int, told: Mapping[str, Any], edge: int = 44) -> str:
@@ -174,9 +184,9 @@ def point_columns(view: View, activations: str, layout: str, split: str) -> dict
     return {name: read_only(values) for name, values in columns.items()}
 
 
-def class_mapper(count: int) -> LinearColorMapper:
+def class_mapper(view: View) -> LinearColorMapper:
     """Return the mapper of codes: the classes, none, then both once more, fainter, for training images."""
-    strong = [*colours.class_colours(count), colours.NONE]
+    strong = [*class_palette(view)[: len(view.images.labels)], colours.NONE]
     palette = [*strong, *(colours.faded(colour, TRAIN_ALPHA) for colour in strong)]
     return LinearColorMapper(palette=palette, low=-0.5, high=len(palette) - 0.5, name="mapper")
 
@@ -191,9 +201,10 @@ def map_figure(view: View, start: Start, backend: Backend) -> Any:
     plot = bare_figure(backend)
     corners = ColumnDataSource(data=extent(view.xy(start.layout)), name="corners", syncable=False)
     frame = plot.scatter("x", "y", source=corners, size=1, alpha=0, name="frame", level="underlay")
-    plot.x_range = DataRange1d(renderers=[frame], range_padding=0.04, name="x")
-    plot.y_range = DataRange1d(renderers=[frame], range_padding=0.04, name="y")
-    colour: Any = {"field": "c", "transform": class_mapper(len(view.images.labels))}
+    padding = ROOMY if len(data["i"]) < SO_FEW else TIGHT
+    plot.x_range = DataRange1d(renderers=[frame], range_padding=padding, name="x")
+    plot.y_range = DataRange1d(renderers=[frame], range_padding=padding, name="y")
+    colour: Any = {"field": "c", "transform": class_mapper(view)}
     dots = plot.add_glyph(
         source,
         Scatter(x="x", y="y", size=POINT_SIZE, line_color=None, fill_color=colour, fill_alpha=0.85),

@@ -13,12 +13,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from atlas.errors import AtlasError, choose
-from atlas.pages.figures_style import FAINT, INK, heading, place, shortened, styled
+from atlas.pages.figures_style import FAINT, INK, STYLE, heading, place, shortened, styled
 
 STATS = {"mean": ("RdBu_r", "mean activation"), "std": ("YlGnBu", "standard deviation")}
 BORDERED = 100  # units: up to here a cell is wide enough to have a border
 CLIP = 0.995  # where a few values stand far out, the scale ends at this quantile of the sizes and says so
 FAR = 1.5  # times that quantile is far out
+WIDE = 8.4  # inches of the heatmap
 
 
 @styled
@@ -40,14 +41,16 @@ def patterns_heatmap(
     classes, units = values.shape
     height = float(np.clip(0.32 * classes, 1.4, 9.0))
     left = 0.35 + 0.075 * min(24, max(len(_label(n, c)) for n, c in _rows(names, count)))
-    figure = Figure(figsize=(left + 8.4 + 1.25, height + 1.38))
-    note = f"{STATS[stat][1]} · {classes} classes × {units} units · one scale for all"
+    figure = Figure(figsize=(left + WIDE + 1.25, height + 1.38))
+    per = -(-units // pixels(WIDE))  # units that share a column
+    shared = f", {per} per column, the largest in size shown" if per > 1 else ""
+    note = f"{STATS[stat][1]} · {classes} classes × {units} units{shared} · one scale for all"
     heading(figure, title or "Class patterns", note + (f" · hatched: no images ({int(empty.sum())})" if empty.any() else ""))
-    axes = place(figure, left, 0.8, 8.4, height)
-    image = _draw(axes, np.where(empty[:, None], np.nan, values), stat)
+    axes = place(figure, left, 0.8, WIDE, height)
+    image = _draw(axes, np.where(empty[:, None], np.nan, values), stat, per)
     _hatch(axes, np.flatnonzero(empty), units)
     _name_rows(axes, _rows(names, count), height)
-    _colour_bar(figure, image, values, place(figure, left + 8.6, 0.8, 0.14, height), stat)
+    _colour_bar(figure, image, values, place(figure, left + WIDE + 0.2, 0.8, 0.14, height), stat)
     return figure
 
 
@@ -71,10 +74,27 @@ def scale(values: np.ndarray, stat: str) -> tuple[float, float, bool]:
     return (-end if stat == "mean" else 0.0), end, clipped
 
 
-def _draw(axes: Axes, values: np.ndarray, stat: str) -> AxesImage:
+def pixels(inches: float) -> int:
+    """Return how many pixels our pictures have across `inches`."""
+    return int(inches * STYLE["savefig.dpi"])
+
+
+def extremes(values: np.ndarray, per: int) -> np.ndarray:
+    """Return [class, column]: of each `per` neighbouring units the value largest in size, NaN where all are NaN."""
+    classes, units = values.shape
+    padded = np.pad(values, ((0, 0), (0, -units % per)), constant_values=np.nan).reshape(classes, -1, per)
+    largest = np.where(np.isnan(padded), -1.0, np.abs(padded)).argmax(2)
+    return np.take_along_axis(padded, largest[..., None], 2)[..., 0]
+
+
+def _draw(axes: Axes, values: np.ndarray, stat: str, per: int) -> AxesImage:
     low, high, _ = scale(values, stat)
     classes, units = values.shape
-    image = axes.imshow(values, cmap=STATS[stat][0], norm=Normalize(low, high), aspect="auto", interpolation="auto")
+    drawn = extremes(values, per)  # done here: matplotlib would blend units, and with them the classes above and below
+    bounds = (-0.5, drawn.shape[1] * per - 0.5, classes - 0.5, -0.5)
+    image = axes.imshow(
+        drawn, cmap=STATS[stat][0], norm=Normalize(low, high), aspect="auto", interpolation="nearest", extent=bounds
+    )
     for spine in axes.spines.values():
         spine.set_visible(False)
     if units <= BORDERED:

@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from atlas.errors import AtlasError
 from atlas.pages.figures_style import BLUE, FAINT, INK, heading, place, shortened, styled
 
-TILE, GAP, CAPTION = 1.3, 0.18, 0.44  # inches
+TILE, GAP, CAPTION = 1.3, 0.18, 0.5  # inches
 MARGIN = 0.25
+LETTERS, FAINT_LETTERS = 13.5, 15.5  # of a caption in an inch: of the label, of the smaller lines under it
 CRISP = 64  # pixels: a smaller image is shown with its pixels, not blurred
+WRONG = "#c0370c"  # the name of an image that was predicted wrong, as in the explorer
 
 
 @styled
@@ -24,70 +26,74 @@ def contact_sheet(
     images: Sequence[Any],
     captions: Sequence[str],
     *,
+    wrong: Sequence[bool] = (),
     query_caption: str = "query",
+    query_wrong: bool = False,
     title: str = "",
+    note: str = "",
     columns: int | None = None,
 ) -> Figure:
     """Draw `images` in a grid with their `captions`, after a larger `query` where there is one.
 
     Images are Pillow images or uint8 arrays [y, x] or [y, x, rgb]; None stands for one that cannot be read. The first line
-    of a caption is the label, the others are fainter.
+    of a caption is the label, the next two are fainter; where `wrong` [image] holds, and for the query where `query_wrong`
+    does, the label is red. `title` stands above, `note` fainter under it.
     """
-    if len(images) != len(captions):
-        raise AtlasError(f"{len(images)} images and {len(captions)} captions: a contact sheet wants one caption per image")
-    if not images and query is None:
-        raise AtlasError("a contact sheet of no images: give at least one")
+    _check(query, images, captions, wrong)
     columns = columns or min(max(len(images), 1), 5 if len(images) <= 20 else 10)
     rows = max(1, math.ceil(len(images) / columns))
-    top = MARGIN + (0.35 if title else 0.0)
-    big = 0.0 if query is None else TILE * min(rows, 2) + (GAP + CAPTION) * (min(rows, 2) - 1)
-    left = MARGIN + (big + 2 * GAP if big else 0.0)
+    top = MARGIN + (0.36 if title else 0.0) + (0.24 if note else 0.0)
     cell = (TILE + GAP, TILE + GAP + CAPTION)
-    figure = Figure(figsize=(left + columns * cell[0] - GAP + MARGIN, top + rows * cell[1] - GAP + 0.1))
-    if title:
-        heading(figure, title)
+    big = 0.0 if query is None else TILE * min(rows, 2) + (GAP + CAPTION) * (min(rows, 2) - 1)
+    left = MARGIN + (big + 2.4 * GAP if big else 0.0)
+    width = left + columns * cell[0] - GAP + MARGIN
+    figure = Figure(
+        figsize=(max(width, MARGIN + 0.085 * max(len(title) * 1.25, len(note))), top + rows * cell[1] - GAP + 0.14)
+    )
+    if title or note:
+        heading(figure, shortened(title, 100), shortened(note, 160), left=MARGIN)
     if query is not None:
-        _tile(place(figure, MARGIN, top, big, big), query, query_caption, frame=BLUE, room=round(big * 12))
+        _tile(place(figure, MARGIN, top, big, big), query, query_caption, frame=BLUE, wrong=query_wrong, inches=big)
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(position, columns)
-        _tile(place(figure, left + column * cell[0], top + row * cell[1], TILE, TILE), image, caption)
+        axes = place(figure, left + column * cell[0], top + row * cell[1], TILE, TILE)
+        _tile(axes, image, caption, wrong=bool(len(wrong) and wrong[position]))
     return figure
 
 
-def _tile(axes: Axes, image: Any | None, caption: str, *, frame: str | None = None, room: int = 17) -> None:
-    """Draw one image in a square, its caption of at most `room` characters a line under it."""
+def _check(query: Any | None, images: Sequence[Any], captions: Sequence[str], wrong: Sequence[bool]) -> None:
+    if len(images) != len(captions):
+        raise AtlasError(f"{len(images)} images and {len(captions)} captions: a contact sheet wants one caption per image")
+    if len(wrong) not in (0, len(images)):
+        raise AtlasError(f"{len(images)} images and {len(wrong)} marks of wrong ones: give one per image, or none")
+    if not images and query is None:
+        raise AtlasError("a contact sheet of no images: give at least one")
+
+
+def _tile(
+    axes: Axes, image: Any | None, caption: str, *, frame: str | None = None, wrong: bool = False, inches: float = TILE
+) -> None:
+    """Draw one image in a square of `inches`, its caption under it: one line of label, two fainter."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal")
     for spine in axes.spines.values():
-        spine.set(visible=True, color=frame or "#e3e6ea", linewidth=2.2 if frame else 0.6)
+        spine.set(visible=True, color=frame or "#e3e6ea", linewidth=2.4 if frame else 0.6)
     if image is None:
         _cross(axes)
     else:
         _show(axes, np.asarray(image))
     label, *more = (caption or "").split("\n")
-    axes.annotate(
-        shortened(label, room),
-        (0, 0),
-        (0, -5),
-        "axes fraction",
-        textcoords="offset points",
-        va="top",
-        color=INK,
-        fontsize=8.5,
-    )
-    for line, text in enumerate(more[:2], start=1):
-        offset = (0, -5 - 11.5 * line)
-        axes.annotate(
-            shortened(text, room),
-            (0, 0),
-            offset,
-            "axes fraction",
-            textcoords="offset points",
-            va="top",
-            color=FAINT,
-            fontsize=8,
-        )
+    label, weight = shortened(label, round(inches * LETTERS)), "bold" if frame else "normal"
+    _line(axes, label, 0, color=WRONG if wrong else INK, fontsize=8.5, fontweight=weight)
+    for number, text in enumerate(more[:2], start=1):
+        _line(axes, shortened(text, round(inches * FAINT_LETTERS)), number, color=FAINT, fontsize=8)
+
+
+def _line(axes: Axes, text: str, number: int, **style: Any) -> None:
+    """Write the line `number` (from 0) of a caption under `axes`."""
+    offset = (0, -5 - 11.5 * number)
+    axes.annotate(text, (0, 0), offset, "axes fraction", textcoords="offset points", va="top", **style)
 
 
 def _show(axes: Axes, pixels: np.ndarray) -> None:

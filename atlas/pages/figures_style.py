@@ -89,10 +89,10 @@ def save(figure: Figure, path: str | Path) -> Path:
     return path
 
 
-def heading(figure: Figure, title: str, note: str = "", *, inches_from_top: float = 0.16) -> None:
-    """Write a title at the top left of `figure`, and a fainter note under it."""
+def heading(figure: Figure, title: str, note: str = "", *, inches_from_top: float = 0.16, left: float = 0.16) -> None:
+    """Write a title at the top left of `figure`, `left` inches from its edge, and a fainter note under it."""
     width, height = figure.get_size_inches()
-    left = 0.16 / width
+    left /= width
     figure.text(left, 1 - inches_from_top / height, title, ha="left", va="top", fontsize=12, fontweight="bold")
     if note:
         figure.text(left, 1 - (inches_from_top + 0.25) / height, note, ha="left", va="top", fontsize=8.5, color=FAINT)

@@ -36,7 +36,7 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
         },
         "notices": start.notices,
         "colours": {
-            "classes": list(colours.CLASSES),
+            "classes": class_palette(view),
             "none": colours.NONE,
             "right": colours.RIGHT,
             "wrong": colours.WRONG,
@@ -46,6 +46,17 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
     }
 
 
+def class_palette(view: View) -> list[str]:
+    """Return a colour for every code of a label or of a prediction that is no label, in the order of the codes."""
+    named = [
+        len(view.predicted(name)[0])
+        for name in view.of_stage("predictions")
+        if any(name == s.predictions for s in view.spaces)
+    ]
+    codes = view.images.codes
+    return colours.class_colours(max([len(view.images.labels), *named]), np.unique(codes[codes >= 0]).tolist())
+
+
 def images_part(view: View) -> dict[str, Any]:
     """Return what the page needs of the images record."""
     images = view.images
@@ -53,13 +64,21 @@ def images_part(view: View) -> dict[str, Any]:
         "key": view.images_name,
         "title": images.title,
         "count": len(images),
+        "available": available(view),
         "undecodable": int(len(images) - len(images.decoded)),
         "labels": list(images.labels),
         "splits": dict(zip(SPLITS, np.bincount(view.splits, minlength=3)[:3].tolist(), strict=True)),
+        "told": bool((view.splits != SPLITS.index("unknown")).any()),  # whether a split is known of any image
         "switch": view.opening_split == "held-out",
         "edge": images.thumbnail_edge,
         "columns": images.sheet_columns,
     }
+
+
+def available(view: View) -> int | None:
+    """Return how many images there were to choose from, where `--limit` left some out; None where all are there."""
+    found = view.images.counts.get("available")
+    return int(found) if found is not None and int(found) > len(view.images) else None
 
 
 def space_part(view: View, space: Space) -> dict[str, Any]:

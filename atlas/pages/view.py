@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from atlas.data.records import COLUMNS, SPLITS, Images
 from atlas.errors import AtlasError, one_line
 from atlas.maps.records import Layout, Neighbours
 from atlas.pages.columns import confidence_codes, output_name, quantise, read_only, text
+from atlas.pages.opening import Start, start
 from atlas.patterns.classes import ClassPatterns, class_patterns
 from atlas.store import Store
 
@@ -36,18 +37,6 @@ class Space:
     neighbours: str | None
     predictions: str | None
     statistics: str | None
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a page opens on, and what of the asked could not be had."""
-
-    space: str
-    layout: str
-    split: str
-    colour: str
-    image: int | None
-    notices: list[str] = field(default_factory=list)
 
 
 class View:
@@ -276,26 +265,22 @@ class View:
 
     def start(self, asked: Mapping[str, str]) -> Start:
         """Return what to open on, from the arguments of a URL: whatever is not there is left out with a notice."""
-        notices: list[str] = []
+        return start(self, asked)
 
-        def take(what: str, choices: Sequence[str], default: str) -> str:
-            value = asked.get(what)
-            if value is None or value in choices:
-                return default if value is None else value
-            notices.append(f"The link asks for the {what} {one_line(value, 60)}, which this atlas does not have.")
-            return default
+    @property
+    def descriptor(self) -> Space:
+        """The last layer before the logits, as the command takes it: the last whose units are not the network's outputs."""
+        single = [space for space in self.spaces if len(space.layers) == 1] or self.spaces
+        wide = [space for space in single if self._field(space.activations[0], "unit_count") != self._outputs(space)]
+        return (wide or single)[-1]
 
-        richest = max(self.spaces, key=lambda space: len(space.layouts))  # what was laid out most ways is meant to be seen
-        space = self.space(take("layer", [space.id for space in self.spaces], richest.id)) or richest
-        layout = take("layout", space.layouts, space.layouts[0])
-        split = take("split", ["held-out", "train", "all"], self.opening_split)
-        if split != "all" and self.opening_split == "all":
-            split = "all"
-        colour = take("colour", self.colours(space), self.colours(space)[0])
-        image = self.row_of(asked["image"]) if "image" in asked else None
-        if image is None and "image" in asked:
-            notices.append(f"The link asks for the image {one_line(asked['image'], 60)}, which this atlas does not have.")
-        return Start(space.id, layout, split, colour, image, notices)
+    def _field(self, name: str | None, field: str) -> Any:
+        return self.headers.get(name or "", {}).get("fields", {}).get(field)
+
+    def _outputs(self, space: Space) -> int | None:
+        """The number of outputs of a space's network; None where it is not known."""
+        found = self._field(space.network, "outputs")
+        return None if found is None else int(found)
 
     def row_of(self, image_id: str) -> int | None:
         """Return the row of the image called `image_id`, or None."""
@@ -308,4 +293,5 @@ class View:
         if space.predictions:
             judged = bool((self.column(space.predictions, "right") >= 0).any())
             found += ["prediction", *(["right"] if judged else []), "confidence"]
-        return [*found, "split"]
+        known = (self.splits != SPLITS.index("unknown")).any()
+        return [*found, "split"] if known or not found else found

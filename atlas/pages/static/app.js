@@ -1,5 +1,5 @@
 // The page: its state, its controls, and who tells whom. The state is in the address, so that a link restores it.
-import { manifest, images, tables, loadImages, loadPredictions, make, segments, count, percent, thumbStyle, labelOf, predictionOf, classColour, SPLITS } from "./data.js";
+import { manifest, images, tables, loadImages, loadPredictions, make, segments, count, several, percent, thumbStyle, labelOf, splitOf, predictionOf, classColour, SPLITS } from "./data.js";
 import { AtlasMap } from "./map.js";
 import { Thumbs } from "./thumbs.js";
 import { ImagePanel, SelectionPanel } from "./panels.js";
@@ -15,6 +15,7 @@ let map, thumbs, panel, selection, patterns, pointer = [0, 0], dragging = false;
 
 async function redraw() {
   const { space } = state;
+  at("float").hidden = true; // it tells of a point that may go
   await loadPredictions(space.predictions);
   const drawn = await map.draw(state);
   if (!drawn) return;
@@ -29,14 +30,14 @@ async function redraw() {
 }
 
 function sayShown({ shown }) {
-  const what = state.space.spatial ? "positions" : "points";
-  at("shown").replaceChildren(make("b", {}, count(shown)), ` of ${count(state.space.points)} ${what} shown`, make("span", { id: "pictured" }));
+  const what = state.space.spatial ? "position" : "point";
+  at("shown").replaceChildren(make("b", {}, count(shown)), ` of ${several(state.space.points, what)} shown`, make("span", { id: "pictured" }));
   const away = state.space.points - shown;
-  at("map-card").querySelector("[role=img]")?.setAttribute("aria-label", `Map: ${count(shown)} of ${count(state.space.points)} ${what} shown`);
+  at("map-card").querySelector("[role=img]")?.setAttribute("aria-label", `Map: ${count(shown)} of ${several(state.space.points, what)} shown`);
   if (!images.switch) return;
   const hidden = SPLITS.filter((name) => state.split !== "all" && name !== state.split && images.splits[name]);
   at("split-note").textContent = state.split === "all" ? "Training images are drawn fainter, under the others."
-    : away ? `${hidden.map((name) => `${count(images.splits[name])} ${name}`).join(" and ")} images hidden.` : "";
+    : away ? `${hidden.map((name) => `${count(images.splits[name])} ${name}`).join(" and ")} ${away === 1 ? "image" : "images"} hidden.` : "";
 }
 
 function chips({ colouring, counts }) {
@@ -123,7 +124,7 @@ function faithful() {
     ["recall", `${quality.k ?? 15} nearest kept`, "share of each point’s nearest neighbours in the layer that are its nearest on the map"]].filter(([name]) => name in quality);
   if (!lines.length) { holder.replaceChildren(make("p", { class: "note" }, "How faithful this layout is was not measured.")); return; }
   holder.replaceChildren(make("dl", {}, ...lines.flatMap(([name, title, hint]) => [make("dt", { title: hint }, title),
-    make("div", { class: "meter", title: hint }, make("i", { style: { width: `${100 * Math.max(0, Math.min(1, quality[name]))}%` } })), make("dd", {}, quality[name].toFixed(2))])),
+    make("dd", { class: "meter", title: hint }, make("i", { style: { width: `${100 * Math.max(0, Math.min(1, quality[name]))}%` } })), make("dd", {}, quality[name].toFixed(2))])),
   make("p", { class: "note" }, faithfulWords(method, words, quality)));
 }
 
@@ -164,7 +165,7 @@ function wire() {
 
 function go(space) {
   const method = state.layout.method;
-  state.space = space;
+  Object.assign(state, { space, point: null, near: [] }); // points are numbered anew in each layer
   state.layout = space.layouts.find((layout) => layout.method === method) ?? space.layouts[0];
   if (!space.colours.includes(state.colour)) state.colour = space.colours[0];
   controls();
@@ -192,7 +193,7 @@ function tool(button) {
   if (!button) return;
   if (button.dataset.zoom) map.zoom(Number(button.dataset.zoom));
   else if ("reset" in button.dataset) map.whole();
-  else if (button.id === "pictures") { thumbs.always = !thumbs.always; button.setAttribute("aria-pressed", thumbs.always); thumbs.later(); }
+  else if (button.id === "pictures") thumbs.toggle();
   else if (button.dataset.tool) {
     for (const [name, model] of Object.entries(map.tools)) model.active = name === button.dataset.tool;
     for (const other of document.querySelectorAll("[data-tool]")) other.setAttribute("aria-pressed", other === button);
@@ -212,16 +213,17 @@ async function open(row, point) {
   state.row = row;
   state.point = point ?? map.pointOf(row);
   const near = await panel.show(state.space, row, state.point);
+  if (state.row !== row) return; // another image was opened meanwhile
   state.near = near ? near.points.slice(0, panel.k) : [];
   await mark();
   address();
 }
 
 async function mark() {
-  if (state.row === null) { map.mark(null, []); return; }
-  const point = state.point !== null && map.rowOf(state.point) === state.row ? state.point : map.pointOf(state.row);
-  if (point === null) { map.mark(null, []); return; }
-  map.mark(point, state.near ?? []);
+  const own = state.row === null ? [] : map.pointsOf(state.row);
+  const point = own.includes(state.point) ? state.point : own[0];
+  map.mark(point ?? null, own.filter((other) => other !== point), point === undefined ? [] : state.near ?? []);
+  thumbs.later();
 }
 
 function close() {
@@ -251,7 +253,7 @@ function hover(x, y) {
     make("i", { class: "hover-thumb", style: { ...thumbStyle(row, 56), "--c": classColour(tables.label[row]) } }),
     make("div", {}, make("b", {}, labelOf(row) ?? "unlabelled"),
       said ? make("span", { class: said.right === 0 ? "bad" : "" }, `${said.right === 0 ? "taken for " : "predicted "}${said.name} · ${percent(said.confidence)}`) : null,
-      make("span", { class: "faint" }, `${SPLITS[tables.split[row]]} · image ${count(row)}`))));
+      make("span", { class: "faint" }, [splitOf(row), `image ${count(row)}`].filter(Boolean).join(" · ")))));
   float.hidden = false;
   placeFloat();
 }
@@ -277,10 +279,11 @@ async function address() {
 
 function header() {
   const told = manifest.predictions[state.space.predictions];
-  at("images-pill").textContent = `${count(images.count)} images${images.undecodable ? `, ${count(images.undecodable)} do not decode` : ""}`;
+  const of = images.available ? `${count(images.count)} of ${several(images.available, "image")}` : several(images.count, "image");
+  at("images-pill").textContent = `${of}${images.undecodable ? `, ${count(images.undecodable)} ${images.undecodable === 1 ? "does" : "do"} not decode` : ""}`;
   at("all-atlases").hidden = !manifest.several;
   if (!told) return;
-  const shares = Object.entries(told.accuracy).sort(([a], [b]) => (a < b ? -1 : 1)).filter(([, share]) => share && share.accuracy !== null && share.accuracy !== undefined).map(([name, share]) => `${percent(share.accuracy)} right on ${name}`);
+  const shares = Object.entries(told.accuracy).sort(([a], [b]) => (a < b ? -1 : 1)).filter(([, share]) => share && share.accuracy !== null && share.accuracy !== undefined).map(([name, share]) => `${percent(share.accuracy)} right${images.told ? ` on ${name}` : ""}`);
   at("network-pill").hidden = false;
   at("network-pill").textContent = [told.network, ...(told.judged ? shares : [])].filter(Boolean).join(" · ");
   at("network-pill").title = told.sentence;
@@ -297,7 +300,11 @@ async function start(bokeh) {
   map = new AtlasMap(bokeh);
   thumbs = new Thumbs(map, at("thumbs-over"));
   map.onselect = () => { showSelection(); if (map.chosen) at("selection-panel").scrollIntoView({ block: "start", behavior: "instant" }); };
-  thumbs.onshown = (drawn, inView) => { const told = at("pictured"); if (told) told.textContent = inView ? ` · ${count(drawn)} of the ${count(inView)} in view as pictures` : ""; };
+  thumbs.onshown = (drawn, inView) => {
+    at("pictures").setAttribute("aria-pressed", thumbs.on);
+    const told = at("pictured"), few = drawn === inView && inView === map.i.length;
+    if (told) told.textContent = drawn && !few ? ` · ${count(drawn)} of the ${count(inView)} in view as pictures` : "";
+  };
   setSlider(at("opacity"), 0.85);
   opacity(0.85);
   map.theme(document.documentElement.dataset.theme === "dark");

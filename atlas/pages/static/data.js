@@ -44,6 +44,13 @@ export async function loadPredictions(key) {
 
 export const SPLITS = ["train", "held-out", "unknown"];
 export const count = (number) => String(number).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+export const several = (number, what) => `${count(number)} ${what}${number === 1 ? "" : what.endsWith("s") ? "es" : "s"}`;
+export const splitOf = (row) => (images.told ? SPLITS[tables.split[row]] : null); // nothing to say where no split is known
+// One number of decimals for a list: three digits for its middle one.
+export function decimals(numbers) {
+  const sizes = numbers.filter((number) => number > 0).sort((a, b) => a - b);
+  return sizes.length ? Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(sizes[sizes.length >> 1])))) : 0;
+}
 export const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(share >= 0.9995 || share < 0.0005 ? 0 : 1)}\u202f%`);
 export const labelOf = (row) => (tables.label[row] < 0 ? null : images.labels[tables.label[row]]);
 

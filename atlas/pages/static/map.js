@@ -1,8 +1,10 @@
 // The map: which points are drawn, in which colours, and what is under the pointer. Bokeh draws; this decides.
 import { manifest, images, tables, column, SPLITS, classColour, labelOf, predictionOf, confidenceOf } from "./data.js";
 
+export const SO_FEW = 200; // points on the whole map below which thumbnails are drawn without zooming in, as in explorer.py
 const TRAIN = 0;
 const FAINT = "66"; // the alpha of training images beside held-out ones, as in explorer.py
+const TIGHT = 0.04, ROOMY = 0.22; // of the map's extent left free around it; thumbnails reach beyond their points
 const AMOUNTS = 64; // steps of a continuous colour
 const SIZES = [[3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
 
@@ -20,6 +22,7 @@ export class AtlasMap {
     this.i = this.points.data.i; // number of the point at each place of the source
     this.size = null; // chosen by the user; else by how many points there are
     this.chosen = null; // Uint8Array per image row, or null
+    this.reach = 10; // pixels from a point within which the pointer means it
     this.quiet = false; // our own writing of the selection, not the user's
     this.turn = 0;
     this.onselect = () => {};
@@ -42,6 +45,14 @@ export class AtlasMap {
     return found < 0 ? null : found;
   }
 
+  // Every point of an image: one, or its sampled positions.
+  pointsOf(row) {
+    if (!this.now || !this.now.rows) return [row];
+    const found = [];
+    this.now.rows.forEach((other, point) => { if (other === row) found.push(point); });
+    return found;
+  }
+
   place(point) { return [this.now.xy[point], this.now.xy[this.now.count + point]]; }
 
   // -- colours ------------------------------------------------------------------------------------------------------------
@@ -61,7 +72,7 @@ export class AtlasMap {
       class: { names: [...images.labels, "unlabelled"], read: (row) => tables.label[row] },
       prediction: { names: [...(manifest.predictions[space.predictions]?.names ?? []), "no prediction"], read: (row) => table.prediction[row] },
       right: { names: ["right", "wrong", "undefined"], read: (row) => [-1, 1, 0][table.right[row] + 1], palette: [colours.right, colours.wrong] },
-      split: { names: SPLITS, read: (row) => tables.split[row], palette: colours.split },
+      split: { names: images.told ? SPLITS : ["", "", "all images"], read: (row) => tables.split[row], palette: colours.split },
     };
     const { names, read, palette } = kinds[by], none = names.length - 1;
     for (let row = 0; row < length; row++) { const code = read(row); codes[row] = code < 0 ? none : code; }
@@ -79,6 +90,7 @@ export class AtlasMap {
     const before = this.now;
     this.now = now;
     const colouring = this.colouring(state.space, state.colour);
+    this.colourOf = (row) => colouring.palette[colouring.codes[row]];
     const { points, counts, inSplit } = this.choose(state, colouring);
     this.write(points, colouring, state.split === "all" && images.switch);
     if (!before || before.layout.key !== now.layout.key) this.frame(Boolean(before));
@@ -126,6 +138,7 @@ export class AtlasMap {
       y0 = Math.min(y0, xy[count + p]); y1 = Math.max(y1, xy[count + p]);
     }
     if (!anew) return; // Python has set the first
+    for (const range of [this.plot.x_range, this.plot.y_range]) range.range_padding = this.i.length < SO_FEW ? ROOMY : TIGHT;
     this.corners.data = { x: [x0, x1], y: [y0, y1] };
     this.whole();
   }
@@ -195,7 +208,7 @@ export class AtlasMap {
   // -- pointing -------------------------------------------------------------------------------------------------------------
 
   // The drawn point nearest to a place of the map, if it lies within `reach` pixels.
-  at(x, y, reach = 10) {
+  at(x, y, reach = this.reach) {
     const { x_range, inner_width } = this.plot, unit = (x_range.end - x_range.start) / inner_width;
     const { x: xs, y: ys } = this.points.data;
     let best = null, least = (reach * unit) ** 2;
@@ -206,12 +219,12 @@ export class AtlasMap {
     return best;
   }
 
-  mark(point, others) {
-    const at = [point, ...others].filter((p) => p !== null).map((p) => this.place(p));
-    this.rings.data = {
-      x: at.map(([x]) => x), y: at.map(([, y]) => y),
-      size: at.map((_, k) => (k === 0 ? 20 : 11)), width: at.map((_, k) => (k === 0 ? 3 : 1.6)),
-    };
+  // Ring a point, the other points of its image, and its neighbours; only points of this layer can be ringed.
+  mark(point, own, others) {
+    const kinds = [[point, 20, 3], ...own.map((p) => [p, 15, 3]), ...others.map((p) => [p, 11, 1.6])].filter(([p]) => p !== null && p < this.now.count);
+    const at = kinds.map(([p]) => this.place(p));
+    this.marked = new Map(kinds.map(([p, , width]) => [p, width]).reverse()); // what the thumbnails frame
+    this.rings.data = { x: at.map(([x]) => x), y: at.map(([, y]) => y), size: kinds.map(([, size]) => size), width: kinds.map(([, , width]) => width) };
   }
 
   theme(dark) { this.ringDots.glyph.line_color = { value: dark ? "#ffffff" : "#10141b" }; }

@@ -1,5 +1,5 @@
 // The panels beside the map: one image with its neighbours, and the selection with its gallery.
-import { manifest, images, tables, json, address, make, thumbStyle, labelOf, predictionOf, classColour, count, percent, SPLITS } from "./data.js";
+import { manifest, images, tables, json, address, make, thumbStyle, labelOf, predictionOf, classColour, count, several, decimals, percent, splitOf, SPLITS } from "./data.js";
 
 const PAGE = 200; // thumbnails added to a gallery at a time
 
@@ -7,9 +7,16 @@ function cellFor(space, row, edge, open, below) {
   const label = labelOf(row), said = predictionOf(space, row);
   const name = `${label ?? "unlabelled"}${said ? `, predicted ${said.name}` : ""}, image ${row}`;
   const wrong = said && said.right === 0;
-  return make("button", { type: "button", class: "cell", title: name, "aria-label": name, "data-row": row, onclick: () => open(row),
+  return make("button", { type: "button", class: "cell", title: name, "data-row": row, onclick: () => open(row),
+      "aria-label": below ? null : name, // what is written below is the name then
       style: { "--c": classColour(tables.label[row]) } },
-    make("i", { class: "thumb", style: thumbStyle(row, edge) }), ...(below ? below(label, wrong) : []));
+    make("i", { class: "thumb", style: thumbStyle(row, edge) }), ...(below ? below(label ?? said?.name ?? "unlabelled", wrong) : []));
+}
+
+// A line of a list: name, a bar of a share of the width, a figure.
+function bar(name, colour, share, figure, kind = "") {
+  return make("div", { role: "listitem" }, make("span", { class: kind, title: name }, name),
+    make("div", { class: "bar", style: { "--c": colour } }, make("i", { style: { width: `${100 * share}%` } })), make("em", {}, figure));
 }
 
 // -- one image -----------------------------------------------------------------------------------------------------------------
@@ -34,11 +41,18 @@ export class ImagePanel {
       return null;
     }
     if (turn !== this.turn) return null;
-    const [detail, top, near] = answers;
+    const [detail, top, found] = answers, near = found && this.oneEach(found, row);
     this.holder.replaceChildren(...[this.head(), this.picture(detail, top), top && top.top.length ? this.bars(detail, top) : null,
       this.facts(detail), this.neighbours(space, near)].filter(Boolean));
     this.holder.dataset.row = row;
     return near;
+  }
+
+  // Of several points of one image the nearest counts, and the image's own are no neighbours: as `atlas query` has it.
+  oneEach(near, row) {
+    const seen = new Set([row]);
+    const first = near.points.map((point) => { const other = this.actions.rowOf(point), is = !seen.has(other); seen.add(other); return is; });
+    return { ...near, points: near.points.filter((_, k) => first[k]), distances: near.distances.filter((_, k) => first[k]) };
   }
 
   head() {
@@ -75,14 +89,13 @@ export class ImagePanel {
     const holder = make("div", { class: "bars", role: "list", "aria-label": "Most probable outputs" });
     for (const { name, label, probability } of top.top) {
       const mine = label >= 0 && label === own ? "true" : "";
-      holder.append(make("span", { class: mine, title: name }, name),
-        make("div", { class: "bar", style: { "--c": classColour(label) } }, make("i", { style: { width: `${100 * probability}%` } })), make("em", {}, percent(probability)));
+      holder.append(bar(name, classColour(label), probability, percent(probability), mine));
     }
     return holder;
   }
 
   facts(detail) {
-    const rows = [["split", detail.split], ["file", detail.path], ["image", make("code", {}, detail.image_id ?? "")],
+    const rows = [["split", splitOf(detail.row)], ["file", detail.path], ["image", make("code", {}, detail.image_id ?? "")],
       ["size", detail.size[0] ? `${detail.size[0]} × ${detail.size[1]} ${detail.mode ?? ""}` : null],
       ["duplicate of", detail.duplicate_of >= 0 ? `image ${detail.duplicate_of}` : null], ["error", detail.error],
       ...Object.entries(detail.columns)].filter(([, value]) => value !== null && value !== undefined);
@@ -93,9 +106,10 @@ export class ImagePanel {
     if (!near) return make("p", { class: "note", style: { "margin-top": "14px" } }, "No neighbour lists were kept for this layer.");
     const most = near.points.length, k = Math.min(this.k, most);
     const grid = make("div", { class: "grid", id: "neighbours", "aria-label": "Nearest neighbours" }), value = make("b", {}, String(k));
+    const digits = decimals(near.distances);
     const fill = (wanted) => {
       value.textContent = String(wanted);
-      grid.replaceChildren(...near.points.slice(0, wanted).map((point, rank) => this.neighbour(space, point, near.distances[rank])));
+      grid.replaceChildren(...near.points.slice(0, wanted).map((point, rank) => this.neighbour(space, point, near.distances[rank].toFixed(digits))));
     };
     const slide = make("input", { type: "range", min: Math.min(1, most), max: most, value: k, "aria-label": "How many neighbours",
       style: { "--at": `${(100 * (k - 1)) / Math.max(1, most - 1)}%` },
@@ -113,8 +127,8 @@ export class ImagePanel {
 
   neighbour(space, point, distance) {
     const row = this.actions.rowOf(point);
-    return cellFor(space, row, 54, (found) => this.actions.open(found, point), (label, wrong) => [
-      make("span", { class: wrong ? "wrong" : "" }, label ?? "unlabelled"), make("em", {}, Number(distance.toPrecision(3)).toString())]);
+    return cellFor(space, row, 54, (found) => this.actions.open(found, point), (words, wrong) => [
+      make("span", { class: wrong ? "wrong" : "" }, words), make("em", {}, distance)]);
   }
 }
 
@@ -156,11 +170,11 @@ export class SelectionPanel {
     const bars = make("div", { class: "bars", "aria-label": "Classes in the selection", role: "list" });
     for (const [code, number] of sorted.slice(0, 12)) {
       const name = code < 0 ? "unlabelled" : images.labels[code];
-      bars.append(make("span", { title: name }, name), make("div", { class: "bar", style: { "--c": classColour(code) } }, make("i", { style: { width: `${(100 * number) / most}%` } })), make("em", {}, count(number)));
+      bars.append(bar(name, classColour(code), number / most, count(number)));
     }
-    const splits = SPLITS.map((name, k) => [name, rows.reduce((sum, row) => sum + (tables.split[row] === k), 0)]).filter(([, n]) => n);
+    const splits = !images.told ? [] : SPLITS.map((name, k) => [name, rows.reduce((sum, row) => sum + (tables.split[row] === k), 0)]).filter(([, n]) => n);
     const words = [of ? `${count(right)} of ${count(of)} right (${percent(right / of)})` : null, splits.map(([name, n]) => `${count(n)} ${name}`).join(", ")].filter(Boolean).join(" · ");
     return [make("p", { class: "note", style: { "margin-top": "2px" } }, words), bars,
-      ...(sorted.length > 12 ? [make("p", { class: "note" }, `and ${sorted.length - 12} more classes`)] : [])];
+      ...(sorted.length > 12 ? [make("p", { class: "note" }, `and ${several(sorted.length - 12, "more class")}`)] : [])];
   }
 }

@@ -1,5 +1,5 @@
 // Class patterns: classes by units, one symmetric scale, a palette whose middle is the page's own ground.
-import { json, numbers, make, segments, count, images } from "./data.js";
+import { json, numbers, make, segments, several, images } from "./data.js";
 import { ramp } from "./map.js";
 
 const STOPS = {
@@ -21,10 +21,8 @@ export class Patterns {
     segments(this.at("pattern-order"), [{ id: "index", title: "by index" }, { id: "class", title: "by class", hint: "units stand with the class they stand out for" }],
       this.order, (id) => { this.order = id; this.draw(); });
     this.at("patterns-fold").onclick = () => {
-      const open = this.at("patterns-fold").getAttribute("aria-expanded") !== "true";
-      this.at("patterns-fold").setAttribute("aria-expanded", open);
-      for (const id of ["patterns-body", "pattern-note"]) this.at(id).hidden = !open;
-      if (open) this.draw();
+      this.at("patterns-fold").setAttribute("aria-expanded", this.at("patterns-fold").getAttribute("aria-expanded") !== "true");
+      this.unfold();
     };
     this.canvas.style.height = `${rowHeight(images.labels.length) * images.labels.length}px`; // its place is kept: the map does not jump
     this.canvas.onpointermove = (event) => this.point(event);
@@ -32,8 +30,17 @@ export class Patterns {
     new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
   }
 
+  // The body is there when it is unfolded and holds something: without patterns the panel is as high as its sentence.
+  unfold() {
+    const open = this.at("patterns-fold").getAttribute("aria-expanded") === "true";
+    for (const id of ["pattern-stat", "pattern-order"]) this.at(id).hidden = !this.held;
+    for (const id of ["patterns-body", "pattern-note"]) this.at(id).hidden = !open || !this.held;
+    if (open) this.draw();
+  }
+
   async show(space, split) {
     const turn = ++this.turn, choice = this.at("pattern-layer");
+    if (!images.labels.length) return this.none("There are no class patterns here: the images carry no labels.");
     if (!space.patterns.length) return this.none("No statistics were kept for this layer.");
     const known = [...choice.options].map((option) => option.value).join();
     if (known !== space.patterns.map((source) => source.key).join()) {
@@ -47,21 +54,21 @@ export class Patterns {
       const [mean, std] = await Promise.all([numbers(`${place}/mean.bin`, Float32Array), numbers(`${place}/std.bin`, Float32Array)]);
       if (turn !== this.turn) return undefined;
       this.held = { ...told, mean, std, contrast: contrast(mean, told) };
-    } catch { return turn === this.turn ? this.none("There are no class patterns here: the images carry no labels.") : undefined; }
+    } catch { return turn === this.turn ? this.none("The class patterns could not be fetched. Load the page again.") : undefined; }
     this.at("pattern-title").textContent = this.held.title;
     this.at("pattern-title").title = this.held.title;
     const empty = this.held.labels.filter((_, k) => !this.held.count[k]);
     this.at("pattern-note").textContent = empty.length ? `Without a single image here: ${empty.slice(0, 8).join(", ")}${empty.length > 8 ? ` and ${empty.length - 8} more` : ""}.` : "";
-    this.draw();
+    this.unfold();
     return undefined;
   }
 
   none(words) {
     this.held = null;
     this.at("pattern-title").textContent = words;
-    for (const id of ["pattern-names", "pattern-scale"]) this.at(id).replaceChildren();
-    this.canvas.width = this.canvas.width; // clears it
-    this.canvas.style.height = "0";
+    this.at("pattern-title").title = words;
+    this.at("pattern-layer").hidden = true;
+    this.unfold();
   }
 
   units() {
@@ -81,19 +88,31 @@ export class Patterns {
     this.canvas.style.height = `${tall}px`;
     this.canvas.width = Math.round(width * ratio);
     this.canvas.height = tall * ratio;
-    const context = this.canvas.getContext("2d"), step = this.canvas.width / units, gap = step > 5 ? 1 : 0;
+    const columns = Math.max(1, Math.min(units, this.canvas.width)), step = this.canvas.width / columns, gap = step > 5 ? 1 : 0;
+    const context = this.canvas.getContext("2d");
     labels.forEach((_, k) => {
-      for (let place = 0; place < units; place++) {
-        const value = values[k * units + this.ordered[place]], left = Math.floor(place * step);
+      for (let column = 0; column < columns; column++) {
+        const value = this.loudest(values, k * units, Math.floor((column * units) / columns), Math.floor(((column + 1) * units) / columns));
+        const left = Math.floor(column * step);
         if (Number.isNaN(value)) continue;
         context.fillStyle = palette[Math.max(0, Math.min(254, Math.round(127 + (127 * value) / scale.most)))];
-        context.fillRect(left, k * row * ratio, Math.max(1, Math.floor((place + 1) * step) - left - gap), (row - 1) * ratio);
+        context.fillRect(left, k * row * ratio, Math.max(1, Math.floor((column + 1) * step) - left - gap), (row - 1) * ratio);
       }
     });
     this.at("pattern-names").style.setProperty("--row", `${row}px`);
     this.at("pattern-names").replaceChildren(...labels.map((name, k) =>
-      make("span", { class: counts[k] ? "" : "none", title: `${name}: ${count(counts[k])} images` }, counts[k] ? name : `${name} (none)`)));
+      make("span", { class: counts[k] ? "" : "none", title: `${name}: ${several(counts[k], "image")}` }, counts[k] ? name : `${name} (none)`)));
     this.drawScale(scale, palette, Math.min(tall, 150));
+  }
+
+  // Where units outnumber pixels a column shows the largest in size of those it stands for.
+  loudest(values, from, first, end) {
+    let found = NaN;
+    for (let place = first; place < end; place++) {
+      const value = values[from + this.ordered[place]];
+      if (!(Math.abs(value) <= Math.abs(found))) found = Number.isNaN(value) ? found : value;
+    }
+    return found;
   }
 
   drawScale({ most, beyond }, palette, tall) {
@@ -110,7 +129,7 @@ export class Patterns {
     const k = Math.floor((event.clientY - box.top) / this.row), place = Math.floor(((event.clientX - box.left) / box.width) * units);
     if (!(k in labels) || place < 0 || place >= units) return;
     const unit = this.ordered[place], value = this.held[this.stat][k * units + unit];
-    this.float.replaceChildren(make("b", {}, labels[k]), `unit ${unit} · ${this.stat} ${Number.isNaN(value) ? "none" : value.toPrecision(4)} · ${count(counts[k])} images`);
+    this.float.replaceChildren(make("b", {}, labels[k]), `unit ${unit} · ${this.stat} ${Number.isNaN(value) ? "none" : value.toPrecision(4)} · ${several(counts[k], "image")}`);
     this.float.hidden = false;
     const { offsetWidth, offsetHeight } = this.float;
     this.float.style.left = `${Math.min(event.clientX + 14, innerWidth - offsetWidth - 8)}px`;
@@ -118,7 +137,7 @@ export class Patterns {
   }
 }
 
-const rowHeight = (classes) => Math.max(9, Math.min(15, Math.round(180 / Math.max(1, classes)))); // pixels
+const rowHeight = (classes) => Math.max(13, Math.min(15, Math.round(180 / Math.max(1, classes)))); // pixels: a line of names needs thirteen
 
 function contrast(mean, { labels, units, count: counts }) {
   const found = new Float32Array(mean.length), there = labels.map((_, k) => k).filter((k) => counts[k]);

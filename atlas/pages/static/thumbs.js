@@ -1,15 +1,20 @@
 // Thumbnails instead of dots: when few points are in view, or when asked, drawn from the sheets over the map.
-import { images, sheetAddress, sheetOf, tables, classColour } from "./data.js";
+import { images, sheetAddress, sheetOf } from "./data.js";
+import { SO_FEW } from "./map.js";
 
 const CELL = 40; // pixels between thumbnails
 const FEW = 1500; // points in view from which on dots say more
+const CLEAR = 0.85; // of a thumbnail's edge that two of them keep between their middles
+const MIDDLING = 44, SMALLEST = 28; // pixels of a thumbnail
+const REACH = 10; // pixels from a dot within which the pointer means it
 const sheets = new Map();
 
 export class Thumbs {
   constructor(map, canvas) {
     this.map = map;
     this.canvas = canvas;
-    this.always = false;
+    this.asked = null; // what the switch was set to; null leaves it to how many points there are
+    this.on = this.unasked = false;
     this.waiting = 0;
     this.onshown = () => {};
     const again = () => this.later();
@@ -32,25 +37,41 @@ export class Thumbs {
     return sheets.get(number);
   }
 
+  // The switch turns over what is drawn now; where that is what would be drawn unasked, the page decides again.
+  toggle() {
+    this.asked = !this.on === this.unasked ? null : !this.on;
+    this.later();
+  }
+
   draw() {
     const { canvas, map } = this, { x_range, y_range } = map.plot;
     const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
     canvas.width = width * ratio; canvas.height = height * ratio;
     const unit = (x_range.end - x_range.start) / width;
-    const inView = this.inView(x_range, y_range);
-    const on = this.always || inView.length <= Math.min(FEW, map.i.length / 8);
+    const inView = this.inView(x_range, y_range), few = map.i.length < SO_FEW;
+    this.unasked = few || inView.length <= Math.min(FEW, map.i.length / 8);
+    this.on = (this.asked ?? this.unasked) && Boolean(map.now);
     this.shown = 0;
-    map.dots.glyph.setv({ fill_alpha: { value: on ? this.opacity * 0.45 : this.opacity } });
-    if (!on) { this.onshown(0, 0); return; }
-    const context = canvas.getContext("2d");
+    map.dots.glyph.setv({ fill_alpha: { value: this.on ? this.opacity * 0.45 : this.opacity } });
+    map.reach = REACH;
+    if (!this.on) { this.onshown(0, 0); return; }
+    const places = inView.map((k) => ({ k, x: (map.points.data.x[k] - x_range.start) / unit, y: height - (map.points.data.y[k] - y_range.start) / unit }));
+    const { edge, kept } = few ? fitting(places, Math.max(36, Math.min(96, images.edge * 2))) : { edge: Math.max(28, Math.min(CELL - 4, images.edge * 2)), kept: spread(places) };
+    map.reach = Math.max(REACH, edge * 0.6);
+    this.all(kept, edge, ratio);
+    this.onshown(this.shown, inView.length);
+  }
+
+  all(kept, edge, ratio) {
+    const { canvas, map } = this, context = canvas.getContext("2d");
     context.scale(ratio, ratio);
     context.imageSmoothingEnabled = images.edge >= 48;
-    const edge = Math.max(28, Math.min(CELL - 4, images.edge * 2));
-    for (const k of this.spread(inView, x_range, y_range, unit, width, height)) {
-      const x = (map.points.data.x[k] - x_range.start) / unit, y = height - (map.points.data.y[k] - y_range.start) / unit;
-      this.one(context, map.rowOf(map.i[k]), x - edge / 2, y - edge / 2, edge);
+    const frame = getComputedStyle(document.documentElement).getPropertyValue("--text");
+    const marked = ({ k }) => map.marked?.get(map.i[k]) ?? 0;
+    for (const place of kept.sort((a, b) => marked(a) - marked(b))) { // those of the open image and its neighbours on top
+      this.one(context, map.rowOf(map.i[place.k]), place.x - edge / 2, place.y - edge / 2, edge);
+      if (marked(place)) outline(context, place.x - edge / 2 - 3, place.y - edge / 2 - 3, edge + 6, 6, frame, marked(place));
     }
-    this.onshown(this.shown, inView.length);
   }
 
   inView(xr, yr) {
@@ -59,29 +80,48 @@ export class Thumbs {
     return found;
   }
 
-  // One point for each cell of the screen, so that no two thumbnails overlap by much: the one nearest its middle.
-  spread(inView, xr, yr, unit, width, height) {
-    const across = Math.ceil(width / CELL) + 1, best = new Map(), { x, y } = this.map.points.data;
-    for (const k of inView) {
-      const px = (x[k] - xr.start) / unit / CELL, py = (y[k] - yr.start) / unit / CELL;
-      const cell = Math.floor(py) * across + Math.floor(px);
-      const off = (px % 1 - 0.5) ** 2 + (py % 1 - 0.5) ** 2;
-      if (!best.has(cell) || best.get(cell)[1] > off) best.set(cell, [k, off]);
-    }
-    return [...best.values()].map(([k]) => k);
-  }
-
   one(context, row, x, y, edge) {
     const picture = this.sheet(sheetOf(row)), slot = row % (images.columns ** 2);
     if (!picture.complete || !picture.naturalWidth) return;
     const chosen = this.map.chosen;
     context.globalAlpha = chosen && !chosen[row] ? 0.25 : 1;
     context.drawImage(picture, (slot % images.columns) * images.edge, Math.floor(slot / images.columns) * images.edge, images.edge, images.edge, x, y, edge, edge);
-    context.lineWidth = 2;
-    context.strokeStyle = classColour(tables.label[row]);
-    context.beginPath();
-    context.roundRect(x, y, edge, edge, 4);
-    context.stroke();
+    outline(context, x, y, edge, 4, this.map.colourOf(row), 2);
     this.shown++;
   }
+}
+
+function outline(context, x, y, edge, radius, colour, width) {
+  context.lineWidth = width;
+  context.strokeStyle = colour;
+  context.beginPath();
+  context.roundRect(x, y, edge, edge, radius);
+  context.stroke();
+}
+
+// Of many points one for each cell of the screen, so that no two thumbnails overlap by much: the one nearest its middle.
+function spread(places) {
+  const best = new Map();
+  for (const place of places) {
+    const px = place.x / CELL, py = place.y / CELL, cell = `${Math.floor(px)} ${Math.floor(py)}`;
+    const off = (px - Math.floor(px) - 0.5) ** 2 + (py - Math.floor(py) - 0.5) ** 2;
+    if (!best.has(cell) || best.get(cell).off > off) best.set(cell, { place, off });
+  }
+  return [...best.values()].map(({ place }) => place);
+}
+
+// Of few points all, as large as they can be while all find room; nearly all once they grow small, and the rest stay dots.
+function fitting(places, largest) {
+  for (let edge = largest; ; edge -= 4) {
+    const kept = roomy(places, edge * CLEAR);
+    if (kept.length >= (edge > MIDDLING ? 1 : 0.95) * places.length || edge <= SMALLEST) return { edge, kept };
+  }
+}
+
+function roomy(places, apart) {
+  const kept = [];
+  for (const place of places) {
+    if (kept.every(({ x, y }) => Math.max(Math.abs(x - place.x), Math.abs(y - place.y)) >= apart)) kept.push(place);
+  }
+  return kept;
 }
