@@ -189,9 +189,10 @@ def build(
         run={"precision": precision, "batch_size": batch_size, "device": device, "workers": workers},
     )  # fmt: skip
     if dry_run:
+        from atlas.estimate import estimate
         from atlas.tables import text_estimate
 
-        say(text_estimate(pipeline.estimate(todo)))
+        say(text_estimate(estimate(todo)))
         return
     atlas = pipeline.execute(todo, told)
     say(f"the atlas stands in {atlas.store.root}\nlook at it: atlas serve {atlas.store.root}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,9 +13,18 @@ import numpy as np
 
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose
-from atlas.machine import cores
 from atlas.models.records import ClassMap, NetworkRecord
-from atlas.planning import LISTED, LayerChoice, LayoutChoice, choose_layers, parse_layouts, read_layout
+from atlas.planning import (
+    LISTED,
+    LayerChoice,
+    LayoutChoice,
+    check_folder,
+    check_layouts,
+    check_run,
+    choose_layers,
+    parse_layouts,
+    read_layout,
+)
 from atlas.pool import Task, run_all
 from atlas.progress import Progress
 from atlas.stages import build_activations, build_layout, build_neighbours, build_predictions, build_statistics
@@ -33,9 +40,7 @@ if TYPE_CHECKING:
     from atlas.models.network import Network
 
 COMPARED = 16  # images whose bfloat16 vectors are held against float32's
-LEAST_POINTS = {"umap": 4, "tsne": 4, "pca": 2}  # those of atlas.maps.layout, looked at before the long work
 SIDE_BY_SIDE = 5_000  # points from which a layout is long enough to be worth a process of its own
-PRECISIONS = ("auto", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def plan(
     from atlas.models.network import load_network, network_record
 
     progress = progress or Progress()
-    run = _check_run(dict(run or {}))
+    run = check_run(dict(run or {}))
     find_device(run["device"])
     if metric not in ("cosine", "L2"):
         raise choose("metric", metric, ("cosine", "L2"))
@@ -319,46 +324,6 @@ def _choose_statistics(
     return chosen + [layer for layer in further if layer.name not in names]
 
 
-def check_layouts(layouts: list[LayoutChoice], layers: list[LayerChoice], images: int) -> None:
-    """Refuse a joint layout of layers whose points are not the same, and a layout of fewer points than its method needs."""
-    functionals = {layer.name: layer.functional for layer in layers}
-    for choice in layouts:
-        kinds = {f if f.startswith("positions") else "image" for f in map(functionals.get, choice.layers) if f}
-        if len(kinds) > 1:
-            raise AtlasError(
-                f"{choice.title} needs the same points in each layer and there are {', '.join(sorted(kinds))}: "
-                "give the layers the same functional"
-            )
-        points = images * positions(functionals[choice.layers[0]])
-        if points < LEAST_POINTS[choice.method]:
-            raise AtlasError(
-                f"{choice.title} needs at least {LEAST_POINTS[choice.method]} points and there are {points}: "
-                "give more images, or `--layout pca`"
-            )
-
-
-def check_folder(root: Path) -> None:
-    """Refuse a folder that an atlas cannot be written in, before anything is made."""
-    nearest = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        what = "is no folder" if not nearest.is_dir() else "cannot be written in"
-        raise AtlasError(f"cannot make an atlas in {root}: {nearest} {what}; choose another with --cache")
-
-
-def _check_run(run: dict[str, Any]) -> dict[str, Any]:
-    known = {"precision": "auto", "batch_size": None, "device": "auto", "workers": cores()}
-    for name in run:
-        if name not in known:
-            raise choose("option of a run", name, known)
-    run = known | {name: value for name, value in run.items() if value is not None}
-    if run["precision"] not in PRECISIONS:
-        raise choose("precision", run["precision"], PRECISIONS)
-    for name in ("batch_size", "workers"):
-        if run[name] is not None and run[name] < 1:
-            raise AtlasError(f"{name.replace('_', ' ')} is {run[name]}: at least 1 would do")
-    return run
-
-
 def build_network(store: Store, record: NetworkRecord) -> str:
     """Keep the network's record; where its weights lie is told and decides nothing."""
     decisive = {"identity": record.identity, "categories": record.categories, "layers": record.layers.to_dict("list")}
@@ -389,52 +354,3 @@ def _ancestors(store: Store, name: str) -> set[str]:
     values = store.header(name)["inputs"].values()
     parents = {parent for value in values for parent in ([value] if isinstance(value, str) else value)}
     return parents.union(*(_ancestors(store, p) for p in parents if not p.startswith("parts/") and store.has(p)))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What a build would cost
-
-# Seconds per point on one core, from `make demo` on two loaded cores; an estimate, and printed as one.
-SECONDS_PER_POINT = {"umap": 7e-4, "tsne": 2.4e-3, "pca": 2e-5, "neighbours": 1.5e-4}
-
-
-def estimate(todo: Plan) -> dict[str, Any]:
-    """Return what a build would take: images, points, bytes on disk and seconds, the network's speed tried on it."""
-    seconds_per_image = _try_speed(todo)
-    points = sum(todo.images.count * positions(layer.functional) for layer in todo.layers)
-    units = dict(zip(todo.record.layers["name"], todo.record.layers["units"], strict=True))
-    vectors = sum(todo.images.count * positions(c.functional) * units[c.name] * 3 for c in todo.layers)
-    graphs = len({choice.layers for choice in todo.layouts} | {(layer.name,) for layer in todo.layers})
-    of = {layer.name: positions(layer.functional) for layer in todo.layers}
-    maps = sum(SECONDS_PER_POINT[c.method] * todo.images.count * of[c.layers[0]] for c in todo.layouts)
-    return {
-        "images": todo.images.count,
-        "points": points,
-        "bytes": int(vectors * 2 + graphs * todo.images.count * LISTED * 8 + todo.images.count * 300),
-        "seconds": math.ceil(
-            seconds_per_image * todo.images.count
-            + graphs * SECONDS_PER_POINT["neighbours"] * todo.images.count
-            + maps / min(todo.run["workers"], max(1, len(todo.layouts)))
-        ),
-        "layers": [f"{layer.name} ({layer.functional})" for layer in todo.layers],
-        "layouts": [choice.title for choice in todo.layouts],
-    }
-
-
-def positions(functional: str) -> int:
-    """Return how many points an image has under a functional."""
-    return int(functional.partition(":")[2].partition("-")[0]) if functional.startswith("positions") else 1
-
-
-def _try_speed(todo: Plan) -> float:
-    """Seconds per image of the bare network on a batch of 16."""
-    import torch
-
-    from atlas.models.network import evaluating
-
-    batch = sample_input(todo.network, todo.images.sample()).repeat(16, 1, 1, 1)
-    with evaluating(todo.network.module), torch.inference_mode():
-        todo.network.module(batch)
-        started = time.perf_counter()
-        todo.network.module(batch)
-    return (time.perf_counter() - started) / 16

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from atlas.errors import AtlasError, choose, one_line
+from atlas.machine import cores
 
 # Each method's own parameters and their defaults; a test holds them equal to those of atlas.maps.layout.
 METHODS: dict[str, dict[str, Any]] = {
@@ -18,6 +21,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "pca": {},
 }
 KINDS: dict[str, type] = {"n_neighbors": int, "min_dist": float, "epochs": int, "perplexity": float}
+LEAST_POINTS = {"umap": 4, "tsne": 4, "pca": 2}  # those of atlas.maps.layout, looked at before the long work
+PRECISIONS = ("auto", "bfloat16", "float32")
 LISTED = 30  # neighbours kept per point for the page, where no layout needs more
 NOT_LAYERS = r"Dropout|Flatten|Identity|\w+Pad\d?d"  # they repeat the layer before them
 
@@ -137,3 +142,49 @@ def _parse_pair(method: str, pair: str) -> tuple[str, Any]:
     if not 0 <= number < 1e6 or (number == 0 and name != "min_dist"):
         raise AtlasError(f"{method} {name}={value} is out of range: a positive number would do")
     return name, number
+
+
+def check_layouts(layouts: list[LayoutChoice], layers: list[LayerChoice], images: int) -> None:
+    """Refuse a joint layout of layers whose points are not the same, and a layout of fewer points than its method needs."""
+    functionals = {layer.name: layer.functional for layer in layers}
+    for choice in layouts:
+        kinds = {f if f.startswith("positions") else "image" for f in map(functionals.get, choice.layers) if f}
+        if len(kinds) > 1:
+            raise AtlasError(
+                f"{choice.title} needs the same points in each layer and there are {', '.join(sorted(kinds))}: "
+                "give the layers the same functional"
+            )
+        points = images * positions(functionals[choice.layers[0]])
+        if points < LEAST_POINTS[choice.method]:
+            raise AtlasError(
+                f"{choice.title} needs at least {LEAST_POINTS[choice.method]} points and there are {points}: "
+                "give more images, or `--layout pca`"
+            )
+
+
+def check_folder(root: Path) -> None:
+    """Refuse a folder that an atlas cannot be written in, before anything is made."""
+    nearest = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        what = "is no folder" if not nearest.is_dir() else "cannot be written in"
+        raise AtlasError(f"cannot make an atlas in {root}: {nearest} {what}; choose another with --cache")
+
+
+def positions(functional: str) -> int:
+    """Return how many points an image has under a functional."""
+    return int(functional.partition(":")[2].partition("-")[0]) if functional.startswith("positions") else 1
+
+
+def check_run(run: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a run with their defaults; an unknown one, or a value out of range, raises AtlasError."""
+    known = {"precision": "auto", "batch_size": None, "device": "auto", "workers": cores()}
+    for name in run:
+        if name not in known:
+            raise choose("option of a run", name, known)
+    run = known | {name: value for name, value in run.items() if value is not None}
+    if run["precision"] not in PRECISIONS:
+        raise choose("precision", run["precision"], PRECISIONS)
+    for name in ("batch_size", "workers"):
+        if run[name] is not None and run[name] < 1:
+            raise AtlasError(f"{name.replace('_', ' ')} is {run[name]}: at least 1 would do")
+    return run

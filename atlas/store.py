@@ -5,305 +5,56 @@ docs/format.md describes the same for a reader in another language.
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import errno
-import hashlib
-import importlib.metadata
 import json
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from atlas.errors import AtlasError, one_line
 from atlas.machine import check_space
+from atlas.recipe import Recipe, digest, library_versions
+from atlas.record import (
+    FORMAT,
+    Files,
+    Stream,
+    bytes_of,
+    read_header,
+    read_record,
+    sync_folder,
+    write_json,
+    write_record,
+    write_synced,
+)
 
-FORMAT = 1
+__all__ = [
+    "FORMAT",
+    "Files",
+    "Recipe",
+    "Store",
+    "Stream",
+    "digest",
+    "folder_bytes",
+    "library_versions",
+    "read_header",
+    "read_record",
+    "sync_folder",
+    "write_json",
+    "write_record",
+    "write_synced",
+]
+
 BUILDING = ".building"  # unfinished artifacts lie here, each beside the lock its builder holds
 NAME = re.compile(r"(parts/[0-9a-f]{16}/)?[a-z0-9][a-z0-9-]*")  # what an artifact may be called: no path escapes the atlas
 R = TypeVar("R")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Recipes: what decides a result
-
-
-def digest(value: Any) -> str:
-    """Return the SHA-256 of `value`, hex: None, bools, numbers, strings, bytes, arrays, sequences and mappings, nested.
-
-    Each value is hashed with its type and its length, so that no two different values share an encoding; the order of
-    a mapping's keys does not matter.
-    """
-    state = hashlib.sha256()
-    _feed(state, value)
-    return state.hexdigest()
-
-
-def _feed(state: Any, value: Any) -> None:
-    def put(kind: str, body: bytes) -> None:
-        state.update(f"{kind}:{len(body)}:".encode())
-        state.update(body)
-
-    if value is None or isinstance(value, bool | np.bool_):
-        put("constant", str(value).encode())
-    elif isinstance(value, int | np.integer):
-        put("int", str(int(value)).encode())
-    elif isinstance(value, float | np.floating):
-        put("float", float(value).hex().encode())
-    elif isinstance(value, str):
-        put("str", value.encode("utf-8", "surrogatepass"))
-    elif isinstance(value, bytes):
-        put("bytes", value)
-    elif isinstance(value, np.ndarray):
-        put("array", f"{value.dtype.str}{value.shape}".encode())
-        state.update(np.ascontiguousarray(value).data if value.size else b"")
-    elif isinstance(value, Mapping):
-        put("mapping", str(len(value)).encode())
-        for key in sorted(value, key=str):
-            _feed(state, str(key))
-            _feed(state, value[key])
-    elif isinstance(value, Sequence | set | frozenset):
-        items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
-        put("sequence", str(len(items)).encode())
-        for item in items:
-            _feed(state, item)
-    else:
-        raise TypeError(f"a recipe cannot hold a {type(value).__name__}")
-
-
-def library_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the major.minor version of each installed distribution in `names`."""
-    return {name: ".".join(importlib.metadata.version(name).split(".")[:2]) for name in names}
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a result: the stage and its version, all parameters, the inputs' names, the libraries.
-
-    `inputs` maps a role to the name of an artifact, or to several. `told` is what the record should also say although it
-    decides nothing (device, batch size); it stays out of the key. `folder` is ``parts/<key>`` for the layers of a part.
-    """
-
-    stage: str
-    version: int
-    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    inputs: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
-    libraries: Sequence[str] = ()
-    told: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    folder: str = ""
-
-    @property
-    def key(self) -> str:
-        """SHA-256 of all that decides the result, hex."""
-        return digest(
-            [self.stage, self.version, self.parameters, self.inputs, library_versions(self.libraries)],
-        )
-
-    @property
-    def name(self) -> str:
-        """The artifact's name in the atlas: stage and the first 16 digits of the key."""
-        short = f"{self.stage}-{self.key[:16]}"
-        return f"{self.folder}/{short}" if self.folder else short
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What a record's fields may be, beside JSON values: arrays, tables, streamed arrays, files
-
-
-@dataclasses.dataclass(frozen=True)
-class Stream:
-    """An array too large to hold: its dtype, its shape, and its blocks along the first axis, written as they come."""
-
-    dtype: Any
-    shape: tuple[int, ...]
-    blocks: Iterable[np.ndarray]
-
-
-class Files(Mapping[str, Path]):
-    """A field of whole files. To write: pairs of a name and bytes or a function that writes a path. Read: name → path."""
-
-    def __init__(self, items: Iterable[tuple[str, bytes | Callable[[Path], Any]]] = (), *, folder: Path | None = None):
-        self.items_to_write, self.folder = items, folder
-
-    def _paths(self) -> dict[str, Path]:
-        found = sorted(self.folder.iterdir()) if self.folder and self.folder.is_dir() else []
-        return {path.name: path for path in found}
-
-    def __getitem__(self, name: str) -> Path:
-        return self._paths()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths())
-
-    def __len__(self) -> int:
-        return len(self._paths())
-
-
-def write_synced(path: Path, write: Callable[[Any], Any]) -> None:
-    """Open `path`, let `write` fill it, and return when its bytes are on the disk."""
-    with path.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the entries of `folder` are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as readable JSON, synced."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    write_synced(path, lambda file: file.write(text.encode("utf-8", "surrogatepass")))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Sequence | set | frozenset):
-        return list(value)
-    raise TypeError(f"a record cannot hold a {type(value).__name__}")
-
-
-def _write_bytes(body: bytes, file: Any) -> None:
-    file.write(body)
-
-
-def _write_stream(path: Path, stream: Stream) -> None:
-    def write(file: Any) -> None:
-        np.lib.format.write_array_header_2_0(
-            file, {"descr": np.dtype(stream.dtype).str, "fortran_order": False, "shape": tuple(stream.shape)}
-        )
-        written = 0
-        for block in stream.blocks:
-            written += len(block)
-            file.write(np.ascontiguousarray(block, dtype=stream.dtype).tobytes())
-        assert written == stream.shape[0], (written, stream.shape)
-
-    write_synced(path, write)
-
-
-def _write_field(folder: Path, name: str, value: Any) -> str | None:
-    """Write one field; return the file it went to, or None for a value that belongs in record.json."""
-    if isinstance(value, np.ndarray):
-        write_synced(folder / f"{name}.npy", lambda file: np.save(file, value, allow_pickle=False))
-        return f"{name}.npy"
-    if isinstance(value, Stream):
-        _write_stream(folder / f"{name}.npy", value)
-        return f"{name}.npy"
-    if isinstance(value, pd.DataFrame):
-        write_synced(folder / f"{name}.parquet", lambda file: value.to_parquet(file, index=False))
-        return f"{name}.parquet"
-    if isinstance(value, Files):
-        (folder / name).mkdir()
-        for file_name, body in value.items_to_write:
-            path = folder / name / file_name
-            if callable(body):
-                body(path)
-                with path.open("rb") as written:
-                    os.fsync(written.fileno())
-            else:
-                write_synced(path, partial(_write_bytes, body))
-        sync_folder(folder / name)
-        return f"{name}/"
-    return None
-
-
-def _bytes_of(record: Any) -> int:
-    values = [getattr(record, field.name) for field in dataclasses.fields(record)]
-    arrays = sum(v.nbytes for v in values if isinstance(v, np.ndarray))
-    streams = sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in values if isinstance(v, Stream))
-    return arrays + streams
-
-
-def write_record(folder: Path, record: Any, recipe: Recipe, seconds: float = 0.0) -> None:
-    """Write the dataclass `record` into the empty `folder`, record.json last."""
-    plain: dict[str, Any] = {}
-    files: dict[str, str] = {}
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        written = _write_field(folder, field.name, value)
-        if written:
-            files[field.name] = written
-        else:
-            plain[field.name] = value
-    header = {
-        "format": FORMAT,
-        "stage": recipe.stage,
-        "version": recipe.version,
-        "key": recipe.key,
-        "parameters": recipe.parameters,
-        "inputs": recipe.inputs,
-        "libraries": {name: importlib.metadata.version(name) for name in recipe.libraries},
-        "told": recipe.told,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
-        "fields": plain,
-        "files": files,
-    }
-    write_json(folder / "record.json", header)
-    sync_folder(folder)
-
-
-def read_header(folder: Path) -> dict[str, Any]:
-    """Return what `folder`/record.json says, checked for this program's format number."""
-    path = folder / "record.json"
-    try:
-        header = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise AtlasError(f"no artifact at {folder}: there is no record.json in it") from None
-    except (OSError, ValueError) as reason:
-        raise AtlasError(f"{path} cannot be read ({one_line(reason)}): remove {folder} and build again") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else None
-        raise AtlasError(
-            f"{path} is of format {one_line(repr(found))} and this program reads {FORMAT}: build the atlas again"
-        )
-    return header
-
-
-def _read_field(folder: Path, name: str, where: str) -> Any:
-    if where not in (f"{name}.npy", f"{name}.parquet", f"{name}/"):
-        raise AtlasError(f"{folder / 'record.json'} names the file {one_line(where)}, which is not one of its own")
-    if where.endswith(".npy"):
-        return np.load(folder / where, mmap_mode="r", allow_pickle=False)
-    if where.endswith(".parquet"):
-        return pd.read_parquet(folder / where)
-    return Files(folder=folder / name)
-
-
-def read_record(folder: Path, kind: type[R]) -> R:
-    """Return the record of type `kind` in `folder`, its arrays memory-mapped."""
-    header = read_header(folder)
-    try:
-        values = dict(header["fields"])
-        values.update({name: _read_field(folder, name, where) for name, where in header["files"].items()})
-        known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-        return kind(**{name: value for name, value in values.items() if name in known})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
-        raise AtlasError(f"{folder} is damaged ({one_line(reason)}): remove it and build again") from None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The folder of an atlas
 
 
 class Store:
@@ -348,7 +99,7 @@ class Store:
             started = time.monotonic()
             record = make()
             with self._aside(recipe.name) as folder:
-                check_space(self.root, _bytes_of(record))
+                check_space(self.root, bytes_of(record))
                 write_record(folder, record, recipe, time.monotonic() - started)
                 _install(folder, final)
         return read_record(final, kind)

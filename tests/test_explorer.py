@@ -89,9 +89,9 @@ print(handler.failed, [root.name for root in doc.roots], heavy)
     assert found.stdout.strip() == "False ['map'] []"
 
 
-def test_the_map_holds_the_held_out_points_of_the_first_layer(cache: Path, view: View) -> None:
+def test_the_map_holds_the_held_out_points_of_the_descriptor(cache: Path, view: View) -> None:
     data = document(cache).get_model_by_name("points").data
-    space = view.spaces[0]
+    space = view.descriptor
     assert len(data["i"]) == 120 and (view.splits[data["i"]] == 1).all()
     assert (np.stack([data["x"], data["y"]]) == view.xy(space.layouts[0])[:, data["i"]]).all()
     assert (data["c"] == view.images.codes[data["i"]]).all()
@@ -147,6 +147,7 @@ def test_several_atlases_are_cards_and_a_name_opens_one(tmp_path: Path) -> None:
     worlds.tiny_atlas(tmp_path / "two", 20, title="<b>Second</b>")
     page = words(document(tmp_path))
     assert "First world" in page and "&lt;b&gt;Second&lt;/b&gt;" in page and "<b>Second" not in page
+    assert "<span>one</span>" in page and "<b>20 images</b>" in page
     assert 'href="?atlas=one"' in page and "tiny network" in page and "/thumbs/images-" in page
     assert document(tmp_path, atlas="two").template_variables["manifest"]["atlas"] == "two"
     assert "There is no atlas three here." in words(document(tmp_path, atlas="three"))

@@ -18,7 +18,8 @@ from PIL import Image
 from atlas.errors import AtlasError
 from atlas.pages import figures
 from atlas.pages.figures_blocks import MOST, blocks_of, kind_of
-from atlas.pages.figures_patterns import scale
+from atlas.pages.figures_patterns import extremes, scale
+from atlas.pages.figures_sheet import WRONG
 
 
 def table(*rows: tuple[str, str, str, int]) -> pd.DataFrame:
@@ -220,6 +221,28 @@ def test_cells_have_borders_only_while_they_are_wide_enough(tmp_path: Path, clas
     assert width < 2500 and height < 2500
 
 
+@pytest.mark.parametrize("units", [1280, 2049, 20_000])
+def test_no_row_takes_colour_from_another_where_units_outnumber_pixels(tmp_path: Path, units: int) -> None:
+    values = np.repeat([[1.0], [-1.0], [1.0]], units, axis=1)
+    values[1, ::97] = 0.5
+    figure = figures.patterns_heatmap(values, ["a", "b", "c"], stat="mean")
+    drawn = np.asarray(Image.open(figures.save(figure, tmp_path / "x.png")).convert("RGB")).astype(int)
+    height, width = drawn.shape[:2]
+    box = figure.axes[0].get_position()
+    left, right = round(box.x0 * width) + 3, round(box.x1 * width) - 3
+    for row in range(3):
+        low, high = (round(height * (1 - box.y1 + box.height * (row + part) / 3)) for part in (0.06, 0.94))
+        seen = drawn[low:high, left:right].reshape(-1, 3)
+        assert len(seen) and len(np.unique(seen, axis=0)) == 1  # the row's own colour, up to its border
+    assert f"{units} units, {-(-units // 1260)} per column" in texts(figure)
+
+
+def test_a_column_of_several_units_shows_the_largest_in_size_of_its_own_row() -> None:
+    values = np.array([[1.0, -3.0, 2.0, 0.0, np.nan], [np.nan, np.nan, 0.5, 0.25, 7.0]])
+    np.testing.assert_array_equal(extremes(values, 2), [[-3, 2, np.nan], [np.nan, 0.5, 7]])
+    np.testing.assert_array_equal(extremes(values, 1), values)
+
+
 def test_names_are_drawn_as_they_are_even_where_they_look_like_formulas(tmp_path: Path) -> None:
     figure = figures.patterns_heatmap(np.ones((2, 3)), ["$x^2$ $", "<b>\n"], stat="mean", title=r"$\frac{1}{")
     figures.save(figure, tmp_path / "x.svg")
@@ -237,7 +260,20 @@ def test_a_contact_sheet_shows_the_query_and_each_image_with_its_own_caption() -
         assert np.all(np.asarray(axes.images[0].get_array()) == value)
         assert [t.get_text() for t in axes.texts] == [f"label {value // 10 - 1}", f"0.{value // 10 - 1}"]
     width, height = figure.axes[0].get_position().width, figure.axes[1].get_position().width
-    assert width >= height
+    assert width >= height - 1e-9
+
+
+def test_wrong_neighbours_and_a_wrong_query_have_red_names_and_the_others_do_not() -> None:
+    images, captions = [None] * 3, ["a\n0.1", "b\ntaken for a\n0.2", "c\n0.3"]
+    figure = figures.contact_sheet(
+        None, images, captions, wrong=[False, True, False], title="3 nearest images", note="cosine distance in fc1"
+    )
+    names = [axes.texts[0] for axes in figure.axes]
+    assert [name.get_color() == WRONG for name in names] == [False, True, False]
+    assert all(text.get_color() != WRONG for axes in figure.axes for text in axes.texts[1:])
+    assert "3 nearest images" in texts(figure) and "cosine distance in fc1" in texts(figure)
+    one = figures.contact_sheet(Image.new("L", (9, 9)), [], [], query_caption="shirt\npredicted dress", query_wrong=True)
+    assert one.axes[0].texts[0].get_color() == WRONG and "predicted dress" in texts(one)
 
 
 @pytest.mark.parametrize("count", [1, 5, 10, 47])
@@ -283,6 +319,11 @@ REFUSALS: list[tuple[str, Callable[[Path], Any], str]] = [
         "captions",
         lambda p: figures.contact_sheet(None, [None], []),
         "1 images and 0 captions: a contact sheet wants one caption per",
+    ),
+    (
+        "wrong",
+        lambda p: figures.contact_sheet(None, [None], ["a"], wrong=[True, False]),
+        "1 images and 2 marks of wrong ones: give one per image, or none",
     ),
     ("empty", lambda p: figures.contact_sheet(None, [], []), "a contact sheet of no images: give at least one"),
 ]

@@ -19,10 +19,10 @@ PACKAGE = ROOT / "atlas"
 
 # The rooms in their order: a module imports only from its own room and from rooms before it.
 ORDER = (
-    ("errors",), ("machine",), ("progress",), ("store",), ("data",), ("models",), ("activations",), ("maps",), ("patterns",),
-    ("pages",), ("atlas",), ("tables", "planning", "pool"), ("stages",), ("pipeline",), ("verbs",), ("demo",), ("cli",),
+    ("errors",), ("machine",), ("progress",), ("recipe",), ("record",), ("store",),
+    ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("pages",),
+    ("atlas",), ("tables", "planning", "pool"), ("stages",), ("pipeline",), ("estimate",), ("verbs",), ("demo",), ("cli",),
 )  # fmt: skip
-# activations and data come before models in the design; the records of a network are read by both.
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))

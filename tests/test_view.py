@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from atlas.errors import AtlasError
 from atlas.maps.records import Layout, Neighbours
 from atlas.pages import colours
 from atlas.pages.columns import COORDINATE_STEPS, NO_CONFIDENCE, confidence_codes, quantise
-from atlas.pages.manifest import manifest, parameter
+from atlas.pages.explorer import images_in_words
+from atlas.pages.manifest import class_palette, manifest, parameter
 from atlas.pages.shelf import Shelf, cache_folder, find_atlases
 from atlas.pages.view import View
 from atlas.store import Store
@@ -51,6 +53,36 @@ def test_the_joint_space_shows_the_patterns_of_its_layers(view: View) -> None:
 def test_the_page_opens_on_held_out_images_only_where_there_are_both_splits(view: View, tmp_path: Path) -> None:
     assert view.start({}).split == "held-out"
     assert View(worlds.tiny_atlas(tmp_path, 20, splits=False).root).start({}).split == "all"
+
+
+def test_of_layers_laid_out_alike_the_page_opens_on_the_descriptor(tmp_path: Path) -> None:
+    view = View(worlds.tiny_atlas(tmp_path / "4", 20).root)
+    assert view.start({}).space == "fc" and view.descriptor.id == "fc"  # the last: neither has as many units as outputs
+    eight = View(worlds.tiny_atlas(tmp_path / "8", 20, labels=[f"class {k}" for k in range(8)]).root)
+    assert eight.start({}).space == "conv"  # fc has the network's 8 outputs
+
+
+def test_what_was_laid_out_most_ways_goes_before_the_descriptor(tmp_path: Path) -> None:
+    store = worlds.tiny_atlas(tmp_path, 20)
+    fewer = next(name for name in store.shown("layout") if store.header(name)["fields"]["layers"] == ["fc"])
+    store.show([], keep=lambda name: name != fewer)
+    assert View(store.root).start({}).space == "conv"
+
+
+def test_a_limit_is_told_with_how_many_there_were(tmp_path: Path) -> None:
+    limited = View(worlds.tiny_atlas(tmp_path / "limited", 5, available=20).root)
+    assert manifest(limited, limited.start({}), several=False)["images"]["available"] == 20
+    assert images_in_words(limited) == "5 of 20 images"
+    for count, words in ((1, "1 image"), (20, "20 images")):
+        view = View(worlds.tiny_atlas(tmp_path / str(count), count).root)
+        assert images_in_words(view) == words
+        assert manifest(view, view.start({}), several=False)["images"]["available"] is None
+
+
+def test_a_split_that_is_known_of_no_image_is_not_offered_as_a_colour(view: View, tmp_path: Path) -> None:
+    unknown = View(worlds.tiny_atlas(tmp_path, 20, splits=False).root)
+    assert "split" not in unknown.colours(unknown.spaces[0]) and "split" in view.colours(view.spaces[0])
+    assert not manifest(unknown, unknown.start({}), several=False)["images"]["told"]
 
 
 def test_a_link_restores_what_it_names(view: View) -> None:
@@ -265,10 +297,29 @@ def oklab(linear: np.ndarray) -> np.ndarray:
     return np.cbrt(np.clip(linear, 0, 1) @ np.array(cones).T) @ np.array(lab).T
 
 
-@pytest.mark.parametrize("vision", VISION)
-def test_the_first_ten_colours_stay_apart_for_every_kind_of_vision(vision: str) -> None:
-    rgb = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in colours.CLASSES[:10]]) / 255
+def least_apart(names: Sequence[str], vision: str) -> float:
+    """Return the least OKLab distance between two of some colours as a kind of vision sees them."""
+    rgb = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in names]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = oklab(linear @ np.array(VISION[vision]).T)
-    apart = [float(np.linalg.norm(a - b)) for a, b in itertools.combinations(seen, 2)]
-    assert min(apart) > 0.09  # the eye just notices 0.02
+    return min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(seen, 2))
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_the_first_ten_colours_stay_apart_for_every_kind_of_vision(vision: str) -> None:
+    assert least_apart(colours.CLASSES[:10], vision) > 0.09  # the eye just notices 0.02
+
+
+@pytest.mark.parametrize(("vision", "least"), [("normal", 0.07), ("protan", 0.05), ("deutan", 0.05), ("tritan", 0.035)])
+def test_forty_colours_stay_apart_and_those_after_the_tenth_from_none_too(vision: str, least: float) -> None:
+    assert len(set(colours.CLASSES)) >= 40
+    assert least_apart(colours.CLASSES, vision) > least
+    assert least_apart([*colours.CLASSES[10:], colours.NONE], vision) > least
+
+
+def test_beyond_ten_classes_the_first_colours_go_to_those_that_have_images(tmp_path: Path) -> None:
+    assert colours.class_colours(10, [9, 3]) == list(colours.CLASSES[:10])
+    assert [colours.class_colours(50, [41, 7])[code] for code in (7, 41, 0)] == [*colours.CLASSES[1::-1], colours.CLASSES[2]]
+    labels, codes = [f"class {k:02d}" for k in range(30)], np.repeat([3, 28], 10)
+    view = View(worlds.tiny_atlas(tmp_path, labels=labels, codes=codes).root)
+    assert [class_palette(view)[code] for code in (3, 28)] == list(colours.CLASSES[:2])

@@ -34,18 +34,20 @@ def tiny_atlas(
     title: str = "A tiny world",
     pixels: np.ndarray | None = None,
     codes: np.ndarray | None = None,
+    available: int | None = None,
 ) -> Store:
     """Write an atlas of `images` synthetic grey images over two layers and both jointly; return its store.
 
     Every image is drawn from its class and its number, so no two are alike. `pixels` (uint8 [image, y, x]) and `codes`
-    replace them; `complete` False leaves right and wrong undefined; `splits` False leaves every split unknown.
+    replace them; `complete` False leaves right and wrong undefined; `splits` False leaves every split unknown; `available`
+    is how many images a limit chose these from.
     """
     store, rng = Store(root), np.random.default_rng(seed)
     if codes is None:
         codes = rng.integers(0, len(labels), images)
     if pixels is None:
         pixels = np.stack([picture(int(code), row) for row, code in enumerate(codes)])
-    of_images = write_images(store, pixels, codes, labels, splits, title)
+    of_images = write_images(store, pixels, codes, labels, splits, title, available)
     network = write_network(store, len(labels), seed)
     outputs = np.where(rng.random(len(codes)) < 0.85, codes, rng.integers(0, len(labels), len(codes)))
     base = {"images": of_images, "network": network}
@@ -105,7 +107,13 @@ def build(store: Store, recipe: Recipe, record: Any) -> str:
 
 
 def write_images(
-    store: Store, pixels: np.ndarray, codes: np.ndarray, labels: Sequence[str], splits: bool, title: str
+    store: Store,
+    pixels: np.ndarray,
+    codes: np.ndarray,
+    labels: Sequence[str],
+    splits: bool,
+    title: str,
+    available: int | None = None,
 ) -> str:
     """Write the images record and, as PNG files in the atlas's folder `files`, the images."""
     n = len(pixels)
@@ -124,7 +132,7 @@ def write_images(
             "camera": [f"camera {row % 3}" for row in range(n)],
         }
     )
-    counts = {"images": n, "undecodable": 0, "duplicates": 0}
+    counts = {"images": n, "available": available or n, "limit": n if available else None, "undecodable": 0, "duplicates": 0}
     source = {"kind": "folder", "root": str(store.root / "files")}
     record = Images(table, list(labels), title, source, counts, sheets(pixels), EDGE, COLUMNS)
     if n < 5000:

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+import atlas
 from atlas.maps.records import Neighbours
 from atlas.pages.view import View
-from tests import worlds
+from tests import tiny, worlds
 from tests.browser import conftest
 from tests.browser.conftest import serving
 
@@ -135,11 +136,12 @@ def test_a_click_shows_the_image_its_numbers_and_its_neighbours(url: str, view: 
         "async () => { const i = document.querySelector('.picture-frame img'); await i.decode(); return i.src }"
     )
     assert body.endswith(f"/image/{view.images_name}/{point}")
-    kept = view.store.read(str(view.spaces[0].neighbours), Neighbours)
+    kept = view.store.read(str(view.descriptor.neighbours), Neighbours)
     cells = page.locator("#neighbours .cell")
     assert [int(str(cell.get_attribute("data-row"))) for cell in cells.all()] == kept.indices[point].tolist()
-    told = [float(text) for text in page.locator("#neighbours em").all_inner_texts()]
-    assert np.allclose(told, kept.distances[point], rtol=1e-2)
+    told = page.locator("#neighbours em").all_inner_texts()
+    assert np.allclose([float(text) for text in told], kept.distances[point], rtol=1e-2)
+    assert len({len(text.partition(".")[2]) for text in told}) == 1  # as many decimals for all
     assert page.evaluate("AtlasPage.map.rings.data.x.length") == 1 + worlds.KEPT
 
 
@@ -148,7 +150,7 @@ def test_a_neighbour_becomes_the_image_and_k_is_a_slider(url: str, view: View, o
     page.wait_for_selector("#neighbours")
     page.get_by_label("How many neighbours").fill("3")
     expect(page.locator("#neighbours .cell")).to_have_count(3)
-    second = view.nearest(str(view.spaces[0].neighbours), 200)["points"][1]
+    second = view.nearest(str(view.descriptor.neighbours), 200)["points"][1]
     page.locator("#neighbours .cell").nth(1).click()
     expect(page.locator("#image-panel .facts")).to_contain_text(f"{second}.png")
     assert f"image={view.images.table['image_id'].iloc[second]}" in page.url
@@ -207,7 +209,7 @@ def test_a_selection_is_kept_when_the_layer_changes(url: str, open_page: Open) -
     page = open_page(url)
     page.evaluate("AtlasPage.map.points.selected.indices = [3, 5, 8]")
     before = page.evaluate("AtlasPage.map.chosenRows()")
-    drawn(page, lambda: page.select_option("#layer", "fc"))
+    drawn(page, lambda: page.select_option("#layer", "conv"))
     i = page.evaluate("(() => { const m = AtlasPage.map; return m.points.selected.indices.map(k => m.i[k]) })()")
     assert sorted(i) == sorted(before) and len(before) == 3
 
@@ -235,12 +237,130 @@ def test_class_patterns_follow_split_and_statistic_and_name_what_is_under_the_po
     page.get_by_role("radio", name="std").click()
     box = page.locator("#pattern-canvas").bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 2.5 / 12, box["y"] + 15 * 1.5)
-    found = view.patterns(str(view.spaces[0].statistics), 1)
+    page.mouse.move(box["x"] + box["width"] * 2.5 / 8, box["y"] + 15 * 1.5)
+    found = view.patterns(str(view.descriptor.statistics), 1)
     expect(page.locator("#float")).to_contain_text(f"unit 2 · std {found.std[1, 2]:.4g}"[:16])
     expect(page.locator("#float b")).to_have_text("square")
     page.get_by_role("radio", name="Train 180").click()
     expect(page.locator("#pattern-title")).to_contain_text("correctly classified train images")
+
+
+def test_few_points_are_thumbnails_until_the_switch_makes_them_dots(url: str, open_page: Open) -> None:
+    page = open_page(url)  # 120 points
+    page.wait_for_function("AtlasPage.thumbs.shown > 20")
+    switch = page.get_by_role("button", name="Thumbnails instead of dots")
+    expect(switch).to_have_attribute("aria-pressed", "true")
+    overlap = """() => { const { thumbs, map } = AtlasPage, c = document.getElementById("thumbs-over");
+      return { edge: thumbs.edge, painted: c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(Boolean) } }"""
+    found = page.evaluate(overlap)
+    assert 28 <= found["edge"] <= 96 and found["painted"]
+    switch.click()
+    page.wait_for_function("AtlasPage.thumbs.shown === 0")
+    expect(switch).to_have_attribute("aria-pressed", "false")
+    assert not page.evaluate(overlap)["painted"]
+    switch.click()
+    page.wait_for_function("AtlasPage.thumbs.shown > 20")
+    drawn(page, page.get_by_role("radio", name="All 300").click)
+    page.wait_for_function("AtlasPage.thumbs.shown === 0")  # many points are dots again
+    expect(switch).to_have_attribute("aria-pressed", "false")
+
+
+def test_twenty_photographs_are_all_shown_as_thumbnails_and_a_click_anywhere_on_one_opens_it(
+    tmp_path: Path, open_page: Open
+) -> None:
+    worlds.tiny_atlas(tmp_path / "cache" / "world", 20, splits=False, available=50)
+    with serving(tmp_path / "cache") as url:
+        page = open_page(url)
+        page.wait_for_function("AtlasPage.thumbs.shown >= 19")
+        expect(page.locator("#images-pill")).to_have_text("20 of 50 images")
+        point = lonely(page)
+        x, y = screen(page, point)
+        reach = page.evaluate("AtlasPage.thumbs.edge") / 2 - 3
+        page.mouse.move(x + reach, y)
+        expect(page.locator(".hover")).to_have_attribute("data-row", str(point))
+        expect(page.locator(".hover .faint")).to_have_text(f"image {point}")  # no split is known: none is told
+        page.mouse.click(x + reach, y)
+        expect(page.locator("#image-panel")).to_have_attribute("data-row", str(point))
+        expect(page.locator("#image-panel .facts")).not_to_contain_text("unknown")
+        expect(page.locator("#network-pill")).not_to_contain_text(" on ")
+
+
+def test_the_tooltip_goes_when_the_layer_changes_by_keyboard(url: str, open_page: Open) -> None:
+    page = open_page(url)
+    page.mouse.move(*screen(page, lonely(page)))
+    expect(page.locator(".hover")).to_be_visible()
+    page.locator("#layer").focus()
+    drawn(page, lambda: page.keyboard.press("ArrowUp"))
+    expect(page.locator("#float")).to_be_hidden()
+
+
+def test_without_statistics_the_patterns_panel_is_as_high_as_its_sentence(tmp_path: Path, open_page: Open) -> None:
+    store = worlds.tiny_atlas(tmp_path / "cache" / "world", 30)
+    store.show([], keep=lambda name: not name.startswith("statistics-"))
+    with serving(tmp_path / "cache") as url:
+        page = open_page(url)
+        expect(page.locator("#pattern-title")).to_have_text("No statistics were kept for this layer.")
+        box = page.locator("#patterns").bounding_box()
+        assert box is not None and box["height"] < 60
+
+
+def test_many_classes_have_rows_high_enough_for_their_names_and_a_scroll_of_their_own(
+    tmp_path: Path, open_page: Open
+) -> None:
+    worlds.tiny_atlas(tmp_path / "cache" / "world", 240, labels=[f"class {k}" for k in range(60)])
+    with serving(tmp_path / "cache") as url:
+        page = open_page(url)
+        names = page.locator("#pattern-names span")
+        tops = names.evaluate_all("spans => spans.map(span => span.getBoundingClientRect().top)")
+        assert len(tops) == 60 and np.diff(tops).min() >= 12
+        body = page.evaluate("(b => [b.scrollHeight, b.clientHeight])(document.getElementById('patterns-body'))")
+        assert body[0] > 2 * body[1]
+
+
+@pytest.fixture(scope="module")
+def positions(world: Path, tmp_path_factory: pytest.TempPathFactory) -> View:
+    """The real pipeline over the tiny world, three sampled positions of a convolutional layer for each image."""
+    built = atlas.build(
+        tiny.MODEL,
+        str(world / "images"),
+        cache=tmp_path_factory.mktemp("positions") / "cache" / "world",
+        layers=["pool=positions:3", "act"],
+        layouts=["pca:pool", "pca:act"],
+        network={"weights": world / "weights.safetensors"},
+    )
+    return View(built.store.root)
+
+
+def test_a_click_on_a_sampled_position_opens_its_image_and_lights_all_its_points(positions: View, open_page: Open) -> None:
+    space = positions.space("pool")
+    assert space is not None
+    rows, xy = positions.point_image(space.activations[0]), positions.xy(space.layouts[0])
+    with serving(positions.store.root.parent) as url:
+        page = open_page(url + "?layer=pool&split=all")
+        expect(page.locator("#shown")).to_contain_text(f"{len(rows)} of {len(rows)} positions shown")
+        point = lonely(page)
+        row, own = int(rows[point]), np.flatnonzero(rows == rows[point])
+        assert len(own) == 3 and row != point
+        page.mouse.click(*screen(page, point))
+        page.wait_for_selector("#neighbours")
+        expect(page.locator("#image-panel")).to_have_attribute("data-row", str(row))
+        expect(page.locator("#image-panel .facts")).to_contain_text(str(positions.images.table["path"].iloc[row]))
+        expect(page.locator(".picture-frame img")).to_have_attribute(
+            "src", re.compile(f"/image/{positions.images_name}/{row}$")
+        )
+        x, y, width = page.evaluate("(d => [[...d.x], [...d.y], [...d.width]])(AtlasPage.map.rings.data)")
+        lit = {(a, b) for a, b, wide in zip(x, y, width, strict=True) if wide == 3}
+        assert lit == {(int(xy[0, p]), int(xy[1, p])) for p in own}
+        cells = [int(str(cell.get_attribute("data-row"))) for cell in page.locator("#neighbours .cell").all()]
+        near = positions.nearest(str(space.neighbours), point)["points"]
+        assert cells == [r for r in dict.fromkeys(rows[near].tolist()) if r != row][: len(cells)] and len(cells) > 1
+        page.evaluate("p => { const m = AtlasPage.map; m.points.selected.indices = [m.i.indexOf(p)] }", point)
+        lights = "(m => m.points.selected.indices.map(k => m.i[k]))(AtlasPage.map)"
+        assert sorted(page.evaluate(lights)) == own.tolist()
+        drawn(page, lambda: page.select_option("#layer", "act"))
+        page.wait_for_function("AtlasPage.map.rings.data.x.length > 1")
+        expect(page.locator("#image-panel")).to_have_attribute("data-row", str(row))
+        assert page.evaluate(lights) == [row]
 
 
 def test_dark_and_light_follow_the_system_and_a_switch(url: str, open_page: Open) -> None:

@@ -4,6 +4,7 @@ import { manifest, images, tables, column, SPLITS, classColour, labelOf, predict
 export const SO_FEW = 200; // points on the whole map below which thumbnails are drawn without zooming in, as in explorer.py
 const TRAIN = 0;
 const FAINT = "66"; // the alpha of training images beside held-out ones, as in explorer.py
+export const OWN = 3; // pixels of a ring around a point of the open image
 const TIGHT = 0.04, ROOMY = 0.22; // of the map's extent left free around it; thumbnails reach beyond their points
 const AMOUNTS = 64; // steps of a continuous colour
 const SIZES = [[3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
@@ -221,7 +222,7 @@ export class AtlasMap {
 
   // Ring a point, the other points of its image, and its neighbours; only points of this layer can be ringed.
   mark(point, own, others) {
-    const kinds = [[point, 20, 3], ...own.map((p) => [p, 15, 3]), ...others.map((p) => [p, 11, 1.6])].filter(([p]) => p !== null && p < this.now.count);
+    const kinds = [[point, 20, OWN], ...own.map((p) => [p, 15, OWN]), ...others.map((p) => [p, 11, 1.6])].filter(([p]) => p !== null && p < this.now.count);
     const at = kinds.map(([p]) => this.place(p));
     this.marked = new Map(kinds.map(([p, , width]) => [p, width]).reverse()); // what the thumbnails frame
     this.rings.data = { x: at.map(([x]) => x), y: at.map(([, y]) => y), size: kinds.map(([, size]) => size), width: kinds.map(([, , width]) => width) };

@@ -1,6 +1,6 @@
 // Thumbnails instead of dots: when few points are in view, or when asked, drawn from the sheets over the map.
 import { images, sheetAddress, sheetOf } from "./data.js";
-import { SO_FEW } from "./map.js";
+import { OWN, SO_FEW } from "./map.js";
 
 const CELL = 40; // pixels between thumbnails
 const FEW = 1500; // points in view from which on dots say more
@@ -56,8 +56,11 @@ export class Thumbs {
     map.reach = REACH;
     if (!this.on) { this.onshown(0, 0); return; }
     const places = inView.map((k) => ({ k, x: (map.points.data.x[k] - x_range.start) / unit, y: height - (map.points.data.y[k] - y_range.start) / unit }));
-    const { edge, kept } = few ? fitting(places, Math.max(36, Math.min(96, images.edge * 2))) : { edge: Math.max(28, Math.min(CELL - 4, images.edge * 2)), kept: spread(places) };
+    const own = places.filter((place) => this.marked(place) >= OWN), others = places.filter((place) => this.marked(place) < OWN);
+    const { edge, kept } = few ? fitting([...own, ...others], Math.max(36, Math.min(96, images.edge * 2)))
+      : { edge: Math.max(28, Math.min(CELL - 4, images.edge * 2)), kept: [...spread(others), ...own] };
     map.reach = Math.max(REACH, edge * 0.6);
+    this.edge = edge;
     this.all(kept, edge, ratio);
     this.onshown(this.shown, inView.length);
   }
@@ -67,12 +70,14 @@ export class Thumbs {
     context.scale(ratio, ratio);
     context.imageSmoothingEnabled = images.edge >= 48;
     const frame = getComputedStyle(document.documentElement).getPropertyValue("--text");
-    const marked = ({ k }) => map.marked?.get(map.i[k]) ?? 0;
-    for (const place of kept.sort((a, b) => marked(a) - marked(b))) { // those of the open image and its neighbours on top
+    for (const place of kept.sort((a, b) => this.marked(a) - this.marked(b))) { // those of the open image and its neighbours on top
       this.one(context, map.rowOf(map.i[place.k]), place.x - edge / 2, place.y - edge / 2, edge);
-      if (marked(place)) outline(context, place.x - edge / 2 - 3, place.y - edge / 2 - 3, edge + 6, 6, frame, marked(place));
+      if (this.marked(place)) outline(context, place.x - edge / 2 - 3, place.y - edge / 2 - 3, edge + 6, 6, frame, this.marked(place));
     }
   }
+
+  // How wide a point is ringed: OWN for the open image's, less for its neighbours, nothing for the others.
+  marked({ k }) { return this.map.marked?.get(this.map.i[k]) ?? 0; }
 
   inView(xr, yr) {
     const { x, y } = this.map.points.data, found = [];

@@ -1,0 +1,204 @@
+"""A record on disk: a frozen dataclass is a folder of arrays, tables and files, and a record.json written last."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from atlas.errors import AtlasError, one_line
+from atlas.recipe import Recipe
+
+FORMAT = 1
+R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """An array too large to hold: its dtype, its shape, and its blocks along the first axis, written as they come."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+    blocks: Iterable[np.ndarray]
+
+
+class Files(Mapping[str, Path]):
+    """A field of whole files. To write: pairs of a name and bytes or a function that writes a path. Read: name → path."""
+
+    def __init__(self, items: Iterable[tuple[str, bytes | Callable[[Path], Any]]] = (), *, folder: Path | None = None):
+        self.items_to_write, self.folder = items, folder
+
+    def _paths(self) -> dict[str, Path]:
+        found = sorted(self.folder.iterdir()) if self.folder and self.folder.is_dir() else []
+        return {path.name: path for path in found}
+
+    def __getitem__(self, name: str) -> Path:
+        return self._paths()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths())
+
+    def __len__(self) -> int:
+        return len(self._paths())
+
+
+def write_synced(path: Path, write: Callable[[Any], Any]) -> None:
+    """Open `path`, let `write` fill it, and return when its bytes are on the disk."""
+    with path.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the entries of `folder` are on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, synced."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    write_synced(path, lambda file: file.write(text.encode("utf-8", "surrogatepass")))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence | set | frozenset):
+        return list(value)
+    raise TypeError(f"a record cannot hold a {type(value).__name__}")
+
+
+def _write_bytes(body: bytes, file: Any) -> None:
+    file.write(body)
+
+
+def _write_stream(path: Path, stream: Stream) -> None:
+    def write(file: Any) -> None:
+        np.lib.format.write_array_header_2_0(
+            file, {"descr": np.dtype(stream.dtype).str, "fortran_order": False, "shape": tuple(stream.shape)}
+        )
+        written = 0
+        for block in stream.blocks:
+            written += len(block)
+            file.write(np.ascontiguousarray(block, dtype=stream.dtype).tobytes())
+        assert written == stream.shape[0], (written, stream.shape)
+
+    write_synced(path, write)
+
+
+def _write_field(folder: Path, name: str, value: Any) -> str | None:
+    """Write one field; return the file it went to, or None for a value that belongs in record.json."""
+    if isinstance(value, np.ndarray):
+        write_synced(folder / f"{name}.npy", lambda file: np.save(file, value, allow_pickle=False))
+        return f"{name}.npy"
+    if isinstance(value, Stream):
+        _write_stream(folder / f"{name}.npy", value)
+        return f"{name}.npy"
+    if isinstance(value, pd.DataFrame):
+        write_synced(folder / f"{name}.parquet", lambda file: value.to_parquet(file, index=False))
+        return f"{name}.parquet"
+    if isinstance(value, Files):
+        (folder / name).mkdir()
+        for file_name, body in value.items_to_write:
+            path = folder / name / file_name
+            if callable(body):
+                body(path)
+                with path.open("rb") as written:
+                    os.fsync(written.fileno())
+            else:
+                write_synced(path, partial(_write_bytes, body))
+        sync_folder(folder / name)
+        return f"{name}/"
+    return None
+
+
+def bytes_of(record: Any) -> int:
+    """Return the bytes of a record's arrays, those still to be streamed included."""
+    values = [getattr(record, field.name) for field in dataclasses.fields(record)]
+    arrays = sum(v.nbytes for v in values if isinstance(v, np.ndarray))
+    streams = sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in values if isinstance(v, Stream))
+    return arrays + streams
+
+
+def write_record(folder: Path, record: Any, recipe: Recipe, seconds: float = 0.0) -> None:
+    """Write the dataclass `record` into the empty `folder`, record.json last."""
+    plain: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        written = _write_field(folder, field.name, value)
+        if written:
+            files[field.name] = written
+        else:
+            plain[field.name] = value
+    header = {
+        "format": FORMAT,
+        "stage": recipe.stage,
+        "version": recipe.version,
+        "key": recipe.key,
+        "parameters": recipe.parameters,
+        "inputs": recipe.inputs,
+        "libraries": {name: importlib.metadata.version(name) for name in recipe.libraries},
+        "told": recipe.told,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "fields": plain,
+        "files": files,
+    }
+    write_json(folder / "record.json", header)
+    sync_folder(folder)
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Return what `folder`/record.json says, checked for this program's format number."""
+    path = folder / "record.json"
+    try:
+        header = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise AtlasError(f"no artifact at {folder}: there is no record.json in it") from None
+    except (OSError, ValueError) as reason:
+        raise AtlasError(f"{path} cannot be read ({one_line(reason)}): remove {folder} and build again") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise AtlasError(
+            f"{path} is of format {one_line(repr(found))} and this program reads {FORMAT}: build the atlas again"
+        )
+    return header
+
+
+def _read_field(folder: Path, name: str, where: str) -> Any:
+    if where not in (f"{name}.npy", f"{name}.parquet", f"{name}/"):
+        raise AtlasError(f"{folder / 'record.json'} names the file {one_line(where)}, which is not one of its own")
+    if where.endswith(".npy"):
+        return np.load(folder / where, mmap_mode="r", allow_pickle=False)
+    if where.endswith(".parquet"):
+        return pd.read_parquet(folder / where)
+    return Files(folder=folder / name)
+
+
+def read_record(folder: Path, kind: type[R]) -> R:
+    """Return the record of type `kind` in `folder`, its arrays memory-mapped."""
+    header = read_header(folder)
+    try:
+        values = dict(header["fields"])
+        values.update({name: _read_field(folder, name, where) for name, where in header["files"].items()})
+        known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        return kind(**{name: value for name, value in values.items() if name in known})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
+        raise AtlasError(f"{folder} is damaged ({one_line(reason)}): remove it and build again") from None
