@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from atlas.errors import AtlasError
     from atlas.models.network import load_network
     from atlas.pipeline import build
-    from atlas.verbs import layers, serve, train
+    from atlas.verbs import layers, query, serve, show, train
+    from atlas.verbs import list_atlases as list
 
-__all__ = ["Atlas", "AtlasError", "build", "layers", "load_network", "open", "serve", "train"]
+__all__ = ["Atlas", "AtlasError", "build", "layers", "list", "load_network", "open", "query", "serve", "show", "train"]
 __version__ = "0.1.0"
 
 # Imported when first asked for, so that `import atlas` brings neither torch nor numba nor bokeh.
@@ -22,9 +23,12 @@ _PLACES = {
     "AtlasError": ("atlas.errors", "AtlasError"),
     "build": ("atlas.pipeline", "build"),
     "layers": ("atlas.verbs", "layers"),
+    "list": ("atlas.verbs", "list_atlases"),
     "load_network": ("atlas.models.network", "load_network"),
     "open": ("atlas.atlas", "open_atlas"),
+    "query": ("atlas.verbs", "query"),
     "serve": ("atlas.verbs", "serve"),
+    "show": ("atlas.verbs", "show"),
     "train": ("atlas.verbs", "train"),
 }
 
@@ -36,5 +40,5 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def __dir__() -> list[str]:
+def __dir__() -> Any:
     return sorted(__all__)

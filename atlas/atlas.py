@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from atlas.models.network import Network
 
 R = TypeVar("R")
-IMAGE_ID = re.compile(r"[0-9a-f]{16}(-\d+)?")
+IMAGE_ID = re.compile(r"[0-9a-f]{16}(-[0-9]+)?")
+ROW = re.compile(r"-?[0-9]+")
 
 
 def open_atlas(path: str | os.PathLike[str]) -> Atlas:
@@ -34,11 +35,19 @@ def open_atlas(path: str | os.PathLike[str]) -> Atlas:
     return Atlas(path)
 
 
+def absolute(spec: str, root: Path) -> str:
+    """Return a network's spec as it is opened from anywhere: one that names a file or folder is kept relative to `root`."""
+    kind, colon, path = spec.rpartition(":") if spec.startswith("atlas:") else ("", "", spec)
+    place = root / path
+    return f"{kind}{colon}{place}" if os.sep in path and place.exists() else spec
+
+
 class Atlas:
     """One folder's atlas. Everything is read when it is asked for; nothing builds, and only a new image file needs torch."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.store = Store(path)
+        self._networks: dict[str, Network] = {}
         self.title: str = self.store.contents().get("title") or self.store.root.name
 
     def __repr__(self) -> str:
@@ -59,6 +68,11 @@ class Atlas:
             if header["stage"] == stage and all(header["fields"].get(f) == v for f, v in fields.items())
         ]
 
+    def inputs(self, name: str, role: str) -> list[str]:
+        """Return the names of the artifacts that an artifact was made from in one role."""
+        found = self.headers[name]["inputs"].get(role, [])
+        return [found] if isinstance(found, str) else list(found)
+
     def record(self, kind: type[R], stage: str, **fields: Any) -> R:
         """Return the newest record of one stage with these fields; AtlasError when there is none."""
         names = self.names(stage, **fields)
@@ -74,7 +88,7 @@ class Atlas:
 
     @cached_property
     def network_record(self) -> NetworkRecord:
-        """The network record."""
+        """The record of the network that was added last."""
         return self.record(NetworkRecord, "network")
 
     @cached_property
@@ -113,9 +127,13 @@ class Atlas:
 
     def layout(self, layer: str | None = None, method: str = "umap") -> pd.DataFrame:
         """Return the coordinates of one layout: image (row), x, y, one row per point."""
-        layers = (layer or self.default_layer).split("+")
-        record = self.record(Layout, "layout", layers=layers, method=method)
-        image = np.asarray(self.activations(layers[0]).point_image)
+        layers = [self.layer_name(part) for part in (layer or self.default_layer).split("+")]
+        names = self.names("layout", layers=layers, method=method)
+        if not names:
+            there = self.layouts()[["method", "layers"]].itertuples(index=False) if self.names("layout") else ()
+            raise choose("layout", f"{method} of {' + '.join(layers)}", [f"{m} of {of}" for m, of in there])
+        record = self.store.read(names[-1], Layout)
+        image = np.asarray(self.store.read(self.inputs(names[-1], "activations")[0], Activations).point_image)
         return pd.DataFrame({"image": image, "x": record.xy[:, 0], "y": record.xy[:, 1]})
 
     # -- one layer --------------------------------------------------------------------------------------------------------
@@ -204,20 +222,20 @@ class Atlas:
 
     def find_image(self, query: Any) -> int | None:
         """Return the row that `query` names by number or image_id, or whose file has the same bytes; else None."""
-        if isinstance(query, np.ndarray | list):
+        if isinstance(query, np.ndarray | list) or hasattr(query, "__array__"):
             return None
         text = str(query)
-        if isinstance(query, os.PathLike) or (not text.lstrip("-").isdigit() and Path(text).is_file()):
+        rows = np.flatnonzero(self.image_record.table["image_id"] == text)
+        if len(rows):  # before a row's number: sixteen digits may well be an image_id
+            return int(rows[0])
+        if isinstance(query, os.PathLike) or (not ROW.fullmatch(text) and Path(text).is_file()):
             return self._same_bytes(Path(text))
-        if text.lstrip("-").isdigit():
+        if ROW.fullmatch(text):
             if not 0 <= int(text) < len(self.image_record):
                 raise AtlasError(f"no row {text}: the images are rows 0 to {len(self.image_record) - 1}")
             return int(text)
         if IMAGE_ID.fullmatch(text):
-            rows = np.flatnonzero(self.image_record.table["image_id"] == text)
-            if not len(rows):
-                raise AtlasError(f"no image {text} in this atlas: `atlas show` lists what it holds")
-            return int(rows[0])
+            raise AtlasError(f"no image {text} in this atlas: `atlas show` says what it holds")
         return None
 
     def _same_bytes(self, file: Path) -> int | None:
@@ -251,45 +269,54 @@ class Atlas:
         return indices.ravel(), distances.ravel()
 
     def _query_vectors(self, query: Any, layer: str | None) -> np.ndarray:
-        if isinstance(query, np.ndarray | list):
+        if isinstance(query, np.ndarray | list) or hasattr(query, "__array__"):
             return np.asarray(query, np.float32)
         return self.describe(query, layer)[self.layer_name(layer)]
 
     # -- a new image ------------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def network(self) -> Network:
-        """The network, loaded again; AtlasError when it is not the one that made the atlas. Needs torch."""
+    def network(self, of: str | None = None) -> Network:
+        """Return the network that made the artifact `of` (default: the one added last), loaded again. Needs torch.
+
+        AtlasError when it is no longer the same, or cannot be opened.
+        """
         from atlas.models.network import reload
 
-        record = self.network_record
-        weights = None if record.weights is None else str(self.store.root / record.weights)
-        return reload(replace(record, weights=weights))
+        name = self.inputs(of, "network")[0] if of else self.names("network")[-1]
+        if name not in self._networks:
+            record = self.store.read(name, NetworkRecord)
+            weights = None if record.weights is None else str(self.store.root / record.weights)
+            self._networks[name] = reload(replace(record, weights=weights, spec=absolute(record.spec, self.store.root)))
+        return self._networks[name]
 
-    def describe(self, file: str | os.PathLike[str], *layers: str | None) -> dict[str, np.ndarray]:
-        """Return the vectors [point, unit] of an image file by layer, and its ``logits`` [1, output]. Needs torch."""
+    def describe(self, file: str | os.PathLike[str], layer: str | None = None) -> dict[str, np.ndarray]:
+        """Return the vectors [point, unit] of an image file in one layer, and its ``logits`` [1, output]. Needs torch.
+
+        The network is the one that made the layer.
+        """
         from atlas.activations.extract import describe
         from atlas.data.reading import decode
 
-        wanted = [self.layer_name(layer) for layer in layers] or self.layers
-        functionals = {layer: self.activations(layer).functional for layer in wanted}
         path = Path(file)
         if not path.is_file():
             raise AtlasError(f"{one_line(repr(str(file)))} is no row, no image_id of this atlas and no file")
-        return describe(self.network, [decode(path)], functionals)
+        name = self.activation_name(layer)
+        fields = self.headers[name]["fields"]
+        return describe(self.network(name), [decode(path)], {fields["layer"]: fields["functional"]})
 
     def predict(self, query: Any) -> pd.DataFrame:
         """Return what the network says of an image: output, prediction (its name), probability, the best five first.
 
-        `query` is a row, an image_id or an image file; only a file that is not in the atlas needs torch.
+        `query` is a row, an image_id, an image file, or logits [output]; only a file that is not in the atlas needs torch.
         """
         from atlas.activations.assemble import probabilities
 
         if self.predictions is None:
             raise AtlasError("this network yields features only: there is nothing to predict")
-        row = self.find_image(query)
+        row = None if isinstance(query, np.ndarray) else self.find_image(query)
         if row is None:
-            chances = probabilities(self.describe(query)["logits"])[0]
+            logits = query if isinstance(query, np.ndarray) else self.describe(query)["logits"]
+            chances = probabilities(np.atleast_2d(logits))[0]
             best = np.argsort(-chances, kind="stable")[:5]
             chances = chances[best]
         else:

@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended: 128 + SIGINT
 AtlasArgument = Annotated[Path, typer.Argument(metavar="ATLAS", help="The atlas's folder, such as cache/fashion-mnist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for a script to read.")]
 Weights = Annotated[Path | None, typer.Option(help="A checkpoint: safetensors, or a state dict.")]
@@ -37,15 +38,17 @@ def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2."""
     try:
         with redirect_stdout(sys.stderr):  # what a user's network prints is no part of an answer; `say` goes past it
-            app(standalone_mode=False)
+            code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer's own answer to Ctrl-C
+            raise KeyboardInterrupt
     except AtlasError as mistake:
         fail(str(mistake))
     except typer.Abort:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except typer.Exit as wanted:
         sys.exit(wanted.exit_code)
     except KeyboardInterrupt:
-        fail("stopped; what was finished is kept, and the same command goes on from there", 130)
+        fail("stopped; what was finished is kept, and the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; so do we, in silence
     except Exception as error:
@@ -79,6 +82,15 @@ def early(verb: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def become_server(atlas: Path | None, *, port: int, address: str = "localhost") -> NoReturn:
+    """Serve in place of this process, so that whatever stops the command stops the server."""
+    from atlas.verbs import server
+
+    command, environment, url = server(atlas, port=port, address=address)
+    say(f"explorer: {url}   (Ctrl-C stops it)")
+    os.execve(command[0], command, environment)
+
+
 def tell(value: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print a value as JSON or as text."""
     say(json.dumps(value, indent=1, ensure_ascii=False, default=_plain) if as_json else text(value))
@@ -103,7 +115,9 @@ def demo(
     """Build the atlas of our conv6 network on Fashion-MNIST and serve the explorer."""
     from atlas.demo import demo as run
 
-    run(cache=cache, serve=serve, port=port, progress=progress(), say=say)
+    opened = run(cache=cache, progress=progress(), say=say)
+    if serve:
+        become_server(opened.store.root, port=port)
 
 
 @app.command()
@@ -215,10 +229,10 @@ def list_(
 @app.command()
 def show(atlas: AtlasArgument, as_json: Json = False) -> None:
     """Show what an atlas holds: images, splits, network, accuracy, layers, layouts and their faithfulness."""
-    from atlas.atlas import open_atlas
     from atlas.tables import text_summary
+    from atlas.verbs import show as run
 
-    tell(open_atlas(atlas).summary(), as_json=as_json, text=text_summary)
+    tell(run(atlas), as_json=as_json, text=text_summary)
 
 
 @app.command()
@@ -263,9 +277,7 @@ def serve(
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "localhost",
 ) -> None:
     """Serve the explorer."""
-    from atlas.verbs import serve as run
-
-    run(atlas, port=port, address=address, say=say)
+    become_server(atlas, port=port, address=address)
 
 
 @app.command()

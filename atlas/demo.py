@@ -20,22 +20,17 @@ LAYOUTS = ("tsne:relu_fc1", "umap", "umap:joint", "pca:relu_fc1")
 def demo(
     *,
     cache: str | os.PathLike[str] = "cache",
-    serve: bool = True,
-    port: int = 5006,
     progress: Progress | None = None,
     say: Callable[[str], Any] = lambda line: None,
 ) -> Atlas:
-    """Build the demo's atlas in ``cache/fashion-mnist`` unless it stands, tell what to do next, and serve it."""
+    """Build the demo's atlas in ``cache/fashion-mnist`` unless it stands; tell what to do next."""
     from atlas.pipeline import build
-    from atlas.verbs import serve as run
 
     progress = progress or Progress()
     folder, started = Path(cache) / IMAGES, time.monotonic()
     atlas = build(MODEL, IMAGES, cache=folder, layers=LAYERS, layouts=LAYOUTS, title="Fashion-MNIST", progress=progress)
     for line in closing_words(atlas, folder, progress, time.monotonic() - started):
         say(line)
-    if serve:
-        run(folder, port=port, say=say)
     return atlas
 
 

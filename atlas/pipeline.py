@@ -22,6 +22,7 @@ from atlas.planning import (
     check_layouts,
     check_run,
     choose_layers,
+    dataset_folder,
     parse_layouts,
     read_layout,
 )
@@ -59,7 +60,7 @@ class Plan:
     seed: int
     run: Mapping[str, Any]
     verify: bool
-    title: str
+    title: str | None
 
 
 def build(
@@ -109,19 +110,14 @@ def plan(
     float32), batch_size, device and workers, none of which but the precision decides a result. `verify` hashes every
     file anew.
     """
-    from atlas.activations.engine import find_device
     from atlas.data.sources import choose_images
-    from atlas.models.network import load_network, network_record
 
     progress = progress or Progress()
-    run = check_run(dict(run or {}))
-    find_device(run["device"])
-    if metric not in ("cosine", "L2"):
-        raise choose("metric", metric, ("cosine", "L2"))
-    for text in layouts:
-        read_layout(text)
+    run = _check_choices(run, metric, layouts)
     store = Store(cache if cache is not None else default_cache(images))
     check_folder(store.root)
+    if (store.root / "atlas.json").exists():
+        store.contents()  # one that cannot be added to is told now
     chosen_images = choose_images(
         images,
         limit=limit,
@@ -131,13 +127,7 @@ def plan(
         atlas_root=store.root,
         progress=progress,
     )
-    sample = chosen_images.sample()
-    loaded = load_network(model, sample_shape=sample.shape, **dict(network or {}))
-    for line in [f"preprocessing: {loaded.preprocess.describe()}", *loaded.notes]:
-        progress.note(line)
-    record = network_record(loaded, sample_input(loaded, sample))
-    if record.weights is not None:
-        record = replace(record, weights=os.path.relpath(record.weights, store.root))
+    loaded, record = _open_network(model, dict(network or {}), chosen_images.sample(), store.root, progress)
     chosen = choose_layers(layers, record.layers, functional=functional, outputs=record.outputs)
     choices = parse_layouts(layouts, [layer.name for layer in chosen])
     check_layouts(choices, chosen, chosen_images.count)
@@ -154,8 +144,42 @@ def plan(
         seed=seed,
         run=run,
         verify=verify,
-        title=title or chosen_images.title,
+        title=title,
     )
+
+
+def _check_choices(run: Mapping[str, Any] | None, metric: str, layouts: Sequence[str]) -> dict[str, Any]:
+    """Refuse what can be refused by its spelling alone; return the options of the run with their defaults."""
+    from atlas.activations.engine import find_device
+
+    checked = check_run(dict(run or {}))
+    find_device(checked["device"])
+    if metric not in ("cosine", "L2"):
+        raise choose("metric", metric, ("cosine", "L2"))
+    for text in layouts:
+        read_layout(text)
+    return checked
+
+
+def _open_network(
+    model: str | torch.nn.Module, options: dict[str, Any], sample: Any, root: Path, progress: Progress
+) -> tuple[Network, NetworkRecord]:
+    """Return the network and its record, whose files are named relative to the atlas."""
+    from atlas.models.network import load_network, network_record
+
+    network = load_network(model, sample_shape=sample.shape, **options)
+    for line in [f"preprocessing: {network.preprocess.describe()}", *network.notes]:
+        progress.note(line)
+    record = network_record(network, sample_input(network, sample))
+    spec = record.spec.removeprefix("atlas:") if record.spec.startswith("atlas:") else record.spec
+    if Path(spec).exists() and not record.spec.startswith("python:"):
+        record = replace(record, spec=record.spec.replace(spec, from_root(spec, root)))
+    return network, record if record.weights is None else replace(record, weights=from_root(record.weights, root))
+
+
+def from_root(path: str | os.PathLike[str], root: Path) -> str:
+    """Return a path as it is written in an atlas: relative to its folder, links followed on both sides."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(root))
 
 
 def execute(todo: Plan, progress: Progress) -> Atlas:
@@ -167,12 +191,12 @@ def execute(todo: Plan, progress: Progress) -> Atlas:
     names = _record_all(todo, progress)
     names += _map_all(todo, names, progress)
     images = names[0]
-    keep = partial(_made_from, todo.store, images)
-    dropped = todo.store.show(names, title=todo.title, keep=keep)
+    title = todo.title or (None if (todo.store.root / "atlas.json").exists() else todo.images.title)
+    dropped = todo.store.show(names, title=title, keep=partial(_staying, todo.store, images, names))
     if dropped:
         progress.note(
-            f"{len(dropped)} results of other images are no longer shown in this atlas: the command that built them shows "
-            f"them again, and `atlas gc {todo.store.root} --remove` frees their space"
+            f"{len(dropped)} earlier results, of other images or replaced, are no longer shown: the command that built them "
+            f"shows them again, and `atlas gc {todo.store.root} --remove` frees their space"
         )
     if before.issuperset(names):
         progress.note("everything stands already: nothing was built")
@@ -270,14 +294,14 @@ def _map_all(todo: Plan, names: list[str], progress: Progress) -> list[str]:
     workers = min(todo.run["workers"], len(todo.layouts)) if points >= SIDE_BY_SIDE else 1
     # The longest first, so that no worker is left with it at the end: t-SNE takes several times a UMAP.
     order = sorted(todo.layouts, key=lambda choice: ["tsne", "umap", "pca"].index(choice.method))
-    tasks: list[Task] = [
-        (
-            build_layout,
-            (str(todo.store.root), choice, [of_layer[n] for n in choice.layers], graphs[choice.layers], todo.seed),
-        )
-        for choice in order
-    ]
-    return made + run_all(tasks, workers=workers, progress=progress)
+    alone = [choice for choice in order if choice.parameters.get("parallel")]  # these take all the cores by themselves
+
+    def tasks(choices: list[LayoutChoice]) -> list[Task]:
+        root, seed = str(todo.store.root), todo.seed
+        return [(build_layout, (root, c, [of_layer[n] for n in c.layers], graphs[c.layers], seed)) for c in choices]
+
+    made += run_all(tasks(alone), workers=1, progress=progress)
+    return made + run_all(tasks([c for c in order if c not in alone]), workers=workers, progress=progress)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -289,11 +313,6 @@ def default_cache(images: Any) -> Path:
     if not isinstance(images, str | os.PathLike):
         raise AtlasError("say where the atlas of a torch Dataset goes: atlas.build(…, cache='cache/NAME')")
     return Path("cache") / (Path(str(images).partition(":")[0]).resolve().stem or "atlas")
-
-
-def dataset_folder(root: Path) -> Path:
-    """Return where named datasets are kept: beside the atlas, shared by all atlases of one cache."""
-    return Path(os.environ.get("ATLAS_DATASETS", root.parent / "datasets"))
 
 
 def sample_input(network: Network, sample: Any) -> torch.Tensor:
@@ -325,10 +344,13 @@ def _choose_statistics(
 
 
 def build_network(store: Store, record: NetworkRecord) -> str:
-    """Keep the network's record; where its weights lie is told and decides nothing."""
-    decisive = {"identity": record.identity, "categories": record.categories, "layers": record.layers.to_dict("list")}
-    recipe = Recipe("network", 1, decisive, libraries=("torch",))
-    store.build(recipe, NetworkRecord, lambda: record)
+    """Keep the network's record; by what name it was opened and where its weights lie decides nothing, and is corrected."""
+    decisive = {"identity": record.identity, "categories": record.categories, "outputs": record.outputs}
+    recipe = Recipe("network", 1, decisive | {"layers": record.layers.to_dict("list")}, libraries=("torch",))
+    found = store.build(recipe, NetworkRecord, lambda: record)
+    told = ("spec", "weights", "title")
+    if any(getattr(found, name) != getattr(record, name) for name in told):
+        store.amend(recipe.name, **{name: getattr(record, name) for name in told})
     return recipe.name
 
 
@@ -346,11 +368,37 @@ def _tell_counts(images: Images, progress: Progress) -> None:
         progress.note(f"{twice} images are exact duplicates of others: the column `duplicate_of` marks them")
 
 
-def _made_from(store: Store, images: str, name: str) -> bool:
-    return name == images or images in _ancestors(store, name)
+def _staying(store: Store, images: str, new: Sequence[str], before: Sequence[str]) -> list[str]:
+    """Return which artifacts shown before stay: of the same images, not replaced by one of `new`, nor made from such.
+
+    A network stays while something made by it is shown.
+    """
+    headers = {name: store.header(name) for name in {*before, *new}}
+    about = {name: _subject(store, header) for name, header in headers.items()}
+    replaced = {about[name] for name in new}
+    stay = [n for n in before if images in {n, *_ancestors(store, n)} and about[n] not in replaced]
+    gone = {name for name in before if name not in stay}
+    stay = [name for name in stay if gone.isdisjoint(_inputs(headers[name], "activations"))]
+    networks = {network for name in [*stay, *new] for network in _inputs(headers[name], "network")}
+    return [name for name in before if name in stay or name in networks]
+
+
+def _subject(store: Store, header: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what an artifact is about: of two with one subject the later replaces the earlier."""
+    if header["stage"] in ("predictions", "statistics", "activations"):
+        networks = [store.header(name)["fields"].get("identity") for name in _inputs(header, "network")]
+        return header["stage"], *networks, header["fields"].get("layer"), header["fields"].get("functional")
+    if header["stage"] == "neighbours":
+        return header["stage"], *_inputs(header, "activations")
+    return header["stage"], header["key"]
+
+
+def _inputs(header: Mapping[str, Any], role: str) -> list[str]:
+    found = header["inputs"].get(role, [])
+    return [found] if isinstance(found, str) else list(found)
 
 
 def _ancestors(store: Store, name: str) -> set[str]:
-    values = store.header(name)["inputs"].values()
-    parents = {parent for value in values for parent in ([value] if isinstance(value, str) else value)}
+    header = store.header(name)
+    parents = {parent for role in header["inputs"] for parent in _inputs(header, role)}
     return parents.union(*(_ancestors(store, p) for p in parents if not p.startswith("parts/") and store.has(p)))

@@ -16,11 +16,11 @@ from atlas.machine import cores
 
 # Each method's own parameters and their defaults; a test holds them equal to those of atlas.maps.layout.
 METHODS: dict[str, dict[str, Any]] = {
-    "umap": {"n_neighbors": 15, "min_dist": 0.1, "epochs": None},
+    "umap": {"n_neighbors": 15, "min_dist": 0.1, "epochs": None, "parallel": False},
     "tsne": {"perplexity": 30.0},
     "pca": {},
 }
-KINDS: dict[str, type] = {"n_neighbors": int, "min_dist": float, "epochs": int, "perplexity": float}
+KINDS: dict[str, type] = {"n_neighbors": int, "min_dist": float, "epochs": int, "perplexity": float, "parallel": int}
 LEAST_POINTS = {"umap": 4, "tsne": 4, "pca": 2}  # those of atlas.maps.layout, looked at before the long work
 PRECISIONS = ("auto", "bfloat16", "float32")
 LISTED = 30  # neighbours kept per point for the page, where no layout needs more
@@ -139,6 +139,8 @@ def _parse_pair(method: str, pair: str) -> tuple[str, Any]:
         number = KINDS[name](value)
     except ValueError:
         raise AtlasError(f"{method} {name} is a number, not {one_line(repr(value))}") from None
+    if name == "parallel" and number in (0, 1):
+        return name, bool(number)
     if not 0 <= number < 1e6 or (number == 0 and name != "min_dist"):
         raise AtlasError(f"{method} {name}={value} is out of range: a positive number would do")
     return name, number
@@ -188,3 +190,8 @@ def check_run(run: dict[str, Any]) -> dict[str, Any]:
         if run[name] is not None and run[name] < 1:
             raise AtlasError(f"{name.replace('_', ' ')} is {run[name]}: at least 1 would do")
     return run
+
+
+def dataset_folder(root: Path) -> Path:
+    """Return where named datasets are kept: beside the atlas, shared by all atlases of one cache."""
+    return Path(os.environ.get("ATLAS_DATASETS", root.parent / "datasets"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,7 @@ def run_all(tasks: Sequence[Task], *, workers: int, progress: Progress) -> list[
     teller = threading.Thread(target=_tell, args=(queue, progress), daemon=True)
     teller.start()
     try:
-        with ProcessPoolExecutor(workers, context, _start_worker, (queue, os.getpid())) as pool:
+        with _pool(workers, context, queue) as pool:
             futures = [pool.submit(_run, function, arguments) for function, arguments in tasks]
             _, waiting = wait(futures, return_when=FIRST_EXCEPTION)
             for future in waiting:
@@ -66,9 +67,24 @@ def run_all(tasks: Sequence[Task], *, workers: int, progress: Progress) -> list[
         teller.join()
 
 
+@contextmanager
+def _pool(workers: int, context: Any, queue: Any) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose workers are ended at once when this process is interrupted; else it waits for them."""
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (queue, os.getpid()))
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        for child in multiprocessing.active_children():
+            child.kill()  # what a worker was writing lies aside and is cleared by the next build
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _start_worker(queue: Any, parent: int) -> None:
     global _queue
     _queue = queue
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     cap_threads(1)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 

@@ -177,8 +177,12 @@ def read_header(folder: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
         raise AtlasError(
-            f"{path} is of format {one_line(repr(found))} and this program reads {FORMAT}: build the atlas again"
+            f"{path} is of format {one_line(repr(found))} and this program reads {FORMAT}: remove {folder} and build again"
         )
+    kinds = {"stage": str, "inputs": dict, "parameters": dict, "fields": dict, "files": dict, "told": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(header.get(name), kind)]
+    if wrong:
+        raise AtlasError(f"{path} is damaged (no {', '.join(wrong)}): remove {folder} and build again")
     return header
 
 
@@ -200,5 +204,5 @@ def read_record(folder: Path, kind: type[R]) -> R:
         values.update({name: _read_field(folder, name, where) for name, where in header["files"].items()})
         known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
         return kind(**{name: value for name, value in values.items() if name in known})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as reason:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as reason:
         raise AtlasError(f"{folder} is damaged ({one_line(reason)}): remove it and build again") from None

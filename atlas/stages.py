@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.activations.assemble import make_activations, make_predictions, merge_statistics, vectors_of
-from atlas.activations.records import Activations, PartLayer, PartLogits, Predictions, Statistics
+from atlas.activations.records import Activations, PartLayer, PartLogits, PartMoments, Predictions, Statistics
 from atlas.data.records import Images
 from atlas.maps.records import Layout, Neighbours
 from atlas.models.records import ClassMap
@@ -46,12 +46,13 @@ def build_predictions(
 
 def build_statistics(store: Store, done: Pass, layer: LayerChoice, roots: list[str]) -> str:
     """A layer's statistics over all images, merged from its parts."""
-    parts = done.layers[layer.name]
-    inputs = {"images": roots[0], "network": roots[1], "parts": parts}
+    parts, moments = done.statistics[layer.name], done.moments[layer.name]
+    inputs = {"images": roots[0], "network": roots[1], "parts": parts, "moments": moments}
     recipe = Recipe("statistics", 1, {"layer": layer.name, "functional": layer.functional}, inputs)
 
     def make() -> Statistics:
-        return merge_statistics([store.read(name, PartLayer) for name in parts], number=layer.number)
+        of_groups = [store.read(name, PartMoments) for name in moments]
+        return merge_statistics([store.read(name, PartLayer) for name in parts], of_groups, number=layer.number)
 
     store.build(recipe, Statistics, make)
     return recipe.name
@@ -118,11 +119,13 @@ def build_layout(
 ) -> str:
     """One layout of one layer or of several jointly, from the neighbours' lists.
 
-    How long the lists are decides nothing, for a method reads only as many as it needs; so they are told, not hashed.
+    How long exact lists are decides nothing, for a method reads only as many as it needs; so they are told, not hashed. An
+    approximate search finds others when it looks for more.
     """
     store = Store(Path(root))
     graph = store.read(neighbours, Neighbours)
-    parameters = {"method": choice.method, **choice.parameters, "metric": graph.metric, "exact": graph.exact, "seed": seed}
+    lists = None if graph.exact else graph.indices.shape[1]
+    parameters = {"method": choice.method, **choice.parameters, "metric": graph.metric, "lists": lists, "seed": seed}
     recipe = Recipe(
         "layout", 1, parameters, {"activations": names}, LIBRARIES[choice.method], told={"neighbours": neighbours}
     )

@@ -54,6 +54,7 @@ __all__ = [
 
 BUILDING = ".building"  # unfinished artifacts lie here, each beside the lock its builder holds
 NAME = re.compile(r"(parts/[0-9a-f]{16}/)?[a-z0-9][a-z0-9-]*")  # what an artifact may be called: no path escapes the atlas
+REMEDY = "remove that file and build again; what is finished is found, not made anew"
 R = TypeVar("R")
 
 
@@ -122,6 +123,8 @@ class Store:
             ) from None
         for lock in (self.root / BUILDING).glob("*.lock"):
             _clear_if_dead(lock)
+        for grave in (self.root / BUILDING).glob("removed-*"):
+            shutil.rmtree(grave, ignore_errors=True)
 
     @contextmanager
     def _aside(self, name: str) -> Iterator[Path]:
@@ -153,11 +156,12 @@ class Store:
                 f"no atlas in {self.root}: make one with `atlas build MODEL IMAGES --cache {self.root}`"
             ) from None
         except (OSError, ValueError) as reason:
-            raise AtlasError(f"{path} cannot be read ({one_line(reason)}): build the atlas again") from None
+            raise AtlasError(f"{path} cannot be read ({one_line(reason)}): {REMEDY}") from None
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-            raise AtlasError(f"{path} is not of format {FORMAT}, which this program reads: build the atlas again")
-        if not all(isinstance(name, str) and NAME.fullmatch(name) for name in contents.get("shown", [None])):
-            raise AtlasError(f"{path} names something that is no artifact: build the atlas again")
+            raise AtlasError(f"{path} is not of format {FORMAT}, which this program reads: {REMEDY}")
+        shown = contents.get("shown")
+        if not isinstance(shown, list) or not all(isinstance(name, str) and NAME.fullmatch(name) for name in shown):
+            raise AtlasError(f"{path} names something that is no artifact: {REMEDY}")
         return contents
 
     def shown(self, stage: str | None = None) -> list[str]:
@@ -166,16 +170,16 @@ class Store:
         return [name for name in names if stage is None or name.rpartition("-")[0] == stage]
 
     def show(
-        self, names: Sequence[str], *, title: str | None = None, keep: Callable[[str], bool] = lambda name: True
+        self, names: Sequence[str], *, title: str | None = None, keep: Callable[[list[str]], list[str]] = list
     ) -> list[str]:
-        """Add `names` to what the atlas shows, dropping those shown before that `keep` refuses; return the dropped.
+        """Add `names` to what the atlas shows; of those shown before, `keep` says which stay. Return the dropped.
 
         Under a lock: two who show at once lose nothing.
         """
         self.prepare()
         with FileLock(self.root / BUILDING / "atlas.json-lock"):
             before = self.contents() if (self.root / "atlas.json").exists() else {"title": self.root.name, "shown": []}
-            kept = [name for name in before["shown"] if name not in names and self.has(name) and keep(name)]
+            kept = keep([name for name in before["shown"] if name not in names and self.has(name)])
             after: dict[str, Any] = {"format": FORMAT, "title": title or before["title"], "shown": kept + list(names)}
             if after != before:
                 temporary = self.root / BUILDING / f"atlas.json-{uuid.uuid4().hex[:8]}"
@@ -205,9 +209,17 @@ class Store:
         return found
 
     def unreached(self) -> dict[str, int]:
-        """Return the artifacts that nothing shown was made from, each with its bytes on disk."""
-        reached = self.reached()
-        return {name: folder_bytes(self.path(name)) for name in self.artifacts() if name not in reached}
+        """Return the artifacts that nothing shown was made from, each with its bytes on disk.
+
+        Those finished after the atlas was last shown are left out: a build under way, or one that was killed and will go
+        on, has made them.
+        """
+        reached, shown = self.reached(), (self.root / "atlas.json").stat().st_mtime_ns
+        stray = [name for name in self.artifacts() if name not in reached]
+        return {name: folder_bytes(self.path(name)) for name in stray if self._finished(name) <= shown}
+
+    def _finished(self, name: str) -> int:
+        return (self.path(name) / "record.json").stat().st_mtime_ns
 
     def remove(self, name: str) -> None:
         """Remove one artifact: renamed away first, so that no half of it is ever seen."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,12 @@ import pandas as pd
 from atlas.atlas import Atlas, open_atlas
 from atlas.errors import AtlasError, choose, one_line
 from atlas.machine import size
+from atlas.planning import dataset_folder
 from atlas.progress import Progress
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from atlas.models.training import TrainingResult
 
@@ -56,20 +60,19 @@ def train(
     default of `out` is ``cache/networks/NET-DATASET``. A killed training goes on where it was.
     """
     from atlas.data.named import NAMES, fetch
-    from atlas.models.reference import REFERENCE
+    from atlas.models.reference import build as make
     from atlas.models.training import TrainingData
     from atlas.models.training import train as run
 
     progress = progress or Progress()
-    if net not in REFERENCE:
-        raise choose("reference network", net, REFERENCE)
     if dataset not in NAMES:
         raise choose("dataset", dataset, NAMES)
     arguments = net_arguments if isinstance(net_arguments, dict) else dict(map(_read_argument, net_arguments))
+    make(net, arguments)  # a network that cannot be made is told before anything is fetched
     folder = Path(out) if out is not None else Path(cache) / "networks" / f"{net}-{dataset}"
     if out is None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-    data = TrainingData.of(fetch(dataset, Path(cache) / "datasets", progress))
+    data = TrainingData.of(fetch(dataset, dataset_folder(Path(cache) / "atlas"), progress))
     result = run(
         net, data, out=folder, net_arguments=arguments, progress=progress,
         **{name: value for name, value in options.items() if value is not None},
@@ -91,11 +94,14 @@ def draw_training(result: TrainingResult) -> None:
 
 
 def _read_argument(text: str) -> tuple[str, Any]:
-    """Read NAME=VALUE; the value is a whole number where it looks like one."""
+    """Read NAME=VALUE; the value is a number where it looks like one."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise AtlasError(f"{one_line(repr(text))} is no argument of a network: NAME=VALUE would do, such as depth=512")
-    return name, int(value) if value.lstrip("-").isdigit() else value
+    for kind in (int, float):
+        with suppress(ValueError):
+            return name, kind(value)
+    return name, value
 
 
 def list_atlases(cache: str | os.PathLike[str] = "cache") -> pd.DataFrame:
@@ -113,6 +119,11 @@ def list_atlases(cache: str | os.PathLike[str] = "cache") -> pd.DataFrame:
     return table if (table["note"] != "").any() else table.drop(columns="note")
 
 
+def show(atlas: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what an atlas holds: images, splits, network, accuracy, layers, layouts and their faithfulness, artifacts."""
+    return open_atlas(atlas).summary()
+
+
 def query(
     atlas: str | os.PathLike[str] | Atlas,
     image: Any,
@@ -128,16 +139,18 @@ def query(
     opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     if sheet is not None:
         check_writable(sheet, (".png",))
-    found = opened.neighbours(image, layer=layer, k=k)
-    row = found.attrs["row"]
-    known = opened.images().loc[row] if row is not None else {}
+    row = opened.find_image(image)
+    seen = {} if row is not None else opened.describe(image, layer)  # a new file goes through the network once
+    found = opened.neighbours(image if row is not None else seen[opened.layer_name(layer)], layer=layer, k=k)
+    said = opened.predict(image if row is not None else seen["logits"]) if opened.predictions is not None else None
+    known: Any = opened.images().loc[row] if row is not None else {}
     answer = {
         "query": str(image),
         "row": row,
         **{name: _plain(known.get(name)) for name in ("image_id", "path", "label", "split")},
         "layer": found.attrs["layer"],
         "metric": found.attrs["metric"],
-        "predictions": opened.predict(image).to_dict("records") if opened.predictions is not None else [],
+        "predictions": [] if said is None else said.to_dict("records"),
         "note": "" if len(found) == k else f"{len(found)} of the {k} asked for: there are no others",
         "neighbours": found.astype(object).where(found.notna(), None).to_dict("records"),
     }
@@ -152,15 +165,45 @@ def _plain(value: Any) -> str | None:
 
 def write_sheet(atlas: Atlas, query_image: Any, answer: dict[str, Any], path: Path) -> None:
     """Write the answer of a query as a contact sheet: the query, then its neighbours with label and distance."""
-    from atlas.data.reading import decode, open_reader
+    from atlas.data.reading import decode
     from atlas.pages import figures
 
-    reader = open_reader(atlas.image_record, atlas.store.root)
-    row = answer["row"]
-    first = decode(Path(query_image)) if row is None else reader.image(row)
-    images = [reader.image(n["image"]) for n in answer["neighbours"]]
-    captions = [f"{n['label'] or n['path']}\n{n['distance']:.3f}" for n in answer["neighbours"]]
-    figures.save(figures.contact_sheet(first, images, captions), path)
+    row, found, table = answer["row"], answer["neighbours"], atlas.images()
+    right = table["right"] if "right" in table else pd.Series(pd.NA, index=table.index)
+    wrong = [bool(value) for value in (~right.astype("boolean")).fillna(False)[[n["image"] for n in found]]]
+    best = answer["predictions"][:1]
+    said = [f"predicted {p['prediction']} · {p['probability']:.1%}" for p in best]
+    name = answer["label"] or (Path(str(query_image)).name if row is None else f"row {row}")
+    figures.save(
+        figures.contact_sheet(
+            decode(Path(query_image)) if row is None else picture(atlas, row),
+            [picture(atlas, n["image"]) for n in found],
+            [_caption(n, bad) for n, bad in zip(found, wrong, strict=True)],
+            wrong=wrong,
+            query_caption="\n".join([name, *said]),
+            query_wrong=row is not None and right[row] is not pd.NA and not right[row],
+            title=f"{len(found)} nearest images of {name if row is None else f'row {row}'}",
+            note=f"{answer['metric']} distance in {answer['layer']}"
+            + ("; a name in red was predicted wrong" if any(wrong) else ""),
+        ),
+        path,
+    )
+
+
+def _caption(neighbour: dict[str, Any], wrong: bool) -> str:
+    taken = [f"taken for {neighbour['prediction']}"] if wrong else []
+    return "\n".join([neighbour["label"] or neighbour["path"], *taken, f"{neighbour['distance']:.3g}"])
+
+
+def picture(atlas: Atlas, row: int) -> Image.Image:
+    """Return an image as it is stored, or its thumbnail where it cannot be read any more."""
+    from atlas.data.reading import open_reader
+    from atlas.data.thumbnails import thumbnail
+
+    try:
+        return open_reader(atlas.image_record, atlas.store.root).image(row)
+    except AtlasError:
+        return thumbnail(atlas.image_record, row)
 
 
 def patterns(
@@ -202,21 +245,31 @@ def serve(
     port: int = 5006,
     address: str = "localhost",
     say: Callable[[str], Any] = lambda line: None,
-) -> None:
-    """Serve the explorer of one atlas, or of all in the cache, until it is stopped; the next free port is taken."""
+) -> int:
+    """Serve the explorer of an atlas, of a folder of atlases, or of the cache here, until it is stopped; its exit code."""
+    command, environment, url = server(atlas, port=port, address=address)
+    say(f"explorer: {url}")
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            return process.wait()
+        finally:
+            process.terminate()
+
+
+def server(
+    atlas: str | os.PathLike[str] | None, *, port: int, address: str = "localhost"
+) -> tuple[list[str], dict[str, str], str]:
+    """Return the command of the explorer's server, its environment and its URL; the next free port is taken."""
     one, cache = find_atlases(atlas)
     app = Path(__file__).parents[1] / "apps" / "atlas"
     if not (app / "main.py").is_file():
         raise AtlasError("the explorer's app is not there: `atlas serve` runs from a clone of the project (apps/atlas)")
     port = free_port(port, address)
-    say(f"explorer: http://{address}:{port}/atlas   (Ctrl-C stops it)")
     command = [sys.executable, "-m", "bokeh", "serve", str(app), "--port", str(port), "--address", address]
     command += ["--log-level", "warning", "--session-token-expiration", "86400"]
     command += ["--allow-websocket-origin", f"{address}:{port}", "--allow-websocket-origin", f"127.0.0.1:{port}"]
-    if one is not None:
-        command += ["--args", str(one)]
-    # In place of this process, so that whatever stops the command stops the server.
-    os.execve(sys.executable, command, os.environ | ({"ATLAS_CACHE": str(cache)} if cache else {}))
+    command += ["--args", str(one)] if one is not None else []
+    return command, os.environ | ({"ATLAS_CACHE": str(cache)} if cache else {}), f"http://{address}:{port}/atlas"
 
 
 def find_atlases(wanted: str | os.PathLike[str] | None) -> tuple[Path | None, Path | None]:

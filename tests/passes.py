@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from atlas.activations import extract
-from atlas.activations.records import PartLayer, PartLogits
+from atlas.activations.records import PartLayer, PartLogits, PartMoments
 from atlas.data.decoding import Seen
 from atlas.data.reading import Reader
 from atlas.data.records import Images
@@ -165,6 +165,10 @@ def run(root: Any, net: Net, images: Images, reader: Reader, **options: Any) -> 
 
 def parts_of(root: Any, names: list[str]) -> list[PartLayer]:
     return [Store(root).read(name, PartLayer) for name in names]
+
+
+def moments_of(root: Any, names: list[str]) -> list[PartMoments]:
+    return [Store(root).read(name, PartMoments) for name in names]
 
 
 def logits_of_parts(root: Any, names: list[str]) -> list[PartLogits]:

@@ -22,8 +22,8 @@ from atlas.activations.assemble import (
     rightness,
     vectors_of,
 )
-from atlas.activations.records import Activations, PartLayer, PartLogits
-from atlas.activations.sinks import LEVELS, TOP, part_layer
+from atlas.activations.records import Activations, PartLayer, PartLogits, PartMoments, Statistics
+from atlas.activations.sinks import LEVELS, TOP, part_layer, part_moments
 from atlas.errors import AtlasError
 from atlas.models.records import ClassMap
 from atlas.store import Recipe, Store
@@ -44,20 +44,38 @@ def make_groups(images: int, seed: int = 0) -> np.ndarray:
     return np.column_stack([rng.integers(0, 2, images), rng.integers(-1, 3, images), *rng.integers(0, 2, (2, images))])
 
 
-def make_part(values: np.ndarray, groups: np.ndarray, rows: np.ndarray, *, points: int = 1, **options: Any) -> PartLayer:
+def make_part(values: np.ndarray, rows: np.ndarray, *, points: int = 1, **options: Any) -> PartLayer:
     yx = np.random.default_rng(0).random((len(values), 2)) if points > 1 else np.empty((0, 2))
     functional = f"positions:{points}" if points > 1 else "mean"
-    given = {"layer": "conv", "functional": functional, "stored": "float32", "rows": rows, "yx": yx, "groups": groups}
+    given = {"layer": "conv", "functional": functional, "stored": "float32", "rows": rows, "yx": yx}
     return part_layer(values, **{**given, **options})
 
 
-def cut(values: np.ndarray, groups: np.ndarray, at: list[int], *, points: int = 1, **options: Any) -> list[PartLayer]:
+def make_moments(values: np.ndarray, groups: np.ndarray, *, points: int = 1) -> PartMoments:
+    return part_moments(values, groups, layer="conv", functional=f"positions:{points}" if points > 1 else "mean")
+
+
+def cut(values: np.ndarray, at: list[int], *, points: int = 1, **options: Any) -> list[PartLayer]:
     """The parts of all values, cut before the images `at`."""
-    shaped = values.reshape(len(groups), points, -1)
+    shaped = values.reshape(len(values) // points, points, -1)
     return [
-        make_part(shaped[rows].reshape(-1, values.shape[1]), groups[rows], rows, points=points, **options)
-        for rows in np.split(np.arange(len(groups)), at)
+        make_part(shaped[rows].reshape(-1, values.shape[1]), rows, points=points, **options)
+        for rows in np.split(np.arange(len(shaped)), at)
     ]
+
+
+def cut_moments(values: np.ndarray, groups: np.ndarray, at: list[int], *, points: int = 1) -> list[PartMoments]:
+    """The moments of the same parts."""
+    shaped = np.split(values.reshape(len(groups), points, -1), at)
+    return [
+        make_moments(block.reshape(-1, values.shape[1]), own, points=points)
+        for block, own in zip(shaped, np.split(groups, at), strict=True)
+    ]
+
+
+def merged(values: np.ndarray, groups: np.ndarray, at: list[int], *, points: int = 1) -> Statistics:
+    """The statistics of all values, cut before the images `at` and merged again."""
+    return merge_statistics(cut(values, at, points=points), cut_moments(values, groups, at, points=points))
 
 
 # -- statistics ---------------------------------------------------------------------------------------------------------
@@ -66,7 +84,7 @@ def cut(values: np.ndarray, groups: np.ndarray, at: list[int], *, points: int = 
 @pytest.mark.parametrize("at", [[], [40], [3, 50, 51, 150]])
 def test_moments_of_each_group_are_those_of_its_values(at: list[int]) -> None:
     values, groups = make_values(200), make_groups(200)
-    found = merge_statistics(cut(values, groups, at))
+    found = merged(values, groups, at)
     assert found.count.sum() == 200 == found.images
     assert {tuple(g) for g in found.groups} == {tuple(g) for g in groups} and len(found.groups) == len(
         set(map(tuple, groups))
@@ -80,13 +98,13 @@ def test_moments_of_each_group_are_those_of_its_values(at: list[int]) -> None:
 
 def test_moments_keep_their_digits_far_from_zero() -> None:
     values = (1e4 + make_values(500, 3, seed=1)[:, :1]).astype(np.float32)
-    found = merge_statistics(cut(values, np.zeros((500, 4), int), [100, 200]))
+    found = merged(values, np.zeros((500, 4), int), [100, 200])
     np.testing.assert_allclose(found.m2[0] / 500, values.astype(np.float64).var(0), rtol=1e-9)
 
 
 def test_merging_in_another_order_gives_the_same_but_for_rounding() -> None:
-    parts = cut(make_values(200), make_groups(200), [60, 100])
-    one, other = merge_statistics(parts), merge_statistics(parts[::-1])
+    parts, moments = cut(make_values(200), [60, 100]), cut_moments(make_values(200), make_groups(200), [60, 100])
+    one, other = merge_statistics(parts, moments), merge_statistics(parts[::-1], moments[::-1])
     np.testing.assert_allclose(one.mean, other.mean, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(one.m2, other.m2, rtol=1e-10, atol=1e-10)
     np.testing.assert_array_equal(one.quantiles, other.quantiles)
@@ -96,7 +114,7 @@ def test_merging_in_another_order_gives_the_same_but_for_rounding() -> None:
 def test_zeros_and_values_that_are_not_finite_are_counted() -> None:
     values = make_values(100)
     values[[3, 4, 60], [2, 2, 3]] = [np.nan, np.inf, -np.inf]
-    found = merge_statistics(cut(values, make_groups(100), [50]))
+    found = merged(values, make_groups(100), [50])
     np.testing.assert_array_equal(found.zeros, (values == 0).sum(0))
     np.testing.assert_array_equal(found.nonfinite, [0, 0, 2, 1, 0, 0])
 
@@ -104,14 +122,14 @@ def test_zeros_and_values_that_are_not_finite_are_counted() -> None:
 def test_a_value_that_is_not_finite_makes_its_groups_moments_unknown_and_no_others() -> None:
     values, groups = make_values(100), make_groups(100)
     values[3, 2] = np.inf
-    found = merge_statistics(cut(values, groups, [50]))
+    found = merged(values, groups, [50])
     hit = (found.groups == groups[3]).all(1)
     assert np.isnan(found.mean[hit, 2]).all() and np.isnan(found.mean).sum() == 1 == np.isnan(found.m2).sum()
 
 
 def test_the_quantiles_of_one_part_are_numpys() -> None:
     values = make_values(333)
-    found = merge_statistics(cut(values, make_groups(333), []))
+    found = merged(values, make_groups(333), [])
     expected = np.quantile(values.astype(np.float64), np.linspace(0, 1, LEVELS), axis=0)
     np.testing.assert_allclose(found.quantiles, expected, rtol=1e-6, atol=1e-7)
 
@@ -129,7 +147,7 @@ def rank_errors(values: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
 def test_merged_quantiles_are_wrong_by_less_than_one_rank_in_128(at: list[int]) -> None:
     values = make_values(3000)
     values[:1000] += np.abs(values).mean(0)  # parts that differ
-    found = merge_statistics(cut(values, make_groups(3000), at))
+    found = merged(values, make_groups(3000), at)
     for unit in range(values.shape[1]):
         assert rank_errors(values[:, unit], found.quantiles[:, unit]).max() <= 1 / 128
     np.testing.assert_array_equal(found.quantiles[[0, -1]], [values.min(0), values.max(0)])
@@ -138,7 +156,7 @@ def test_merged_quantiles_are_wrong_by_less_than_one_rank_in_128(at: list[int]) 
 def test_quantiles_are_over_finite_values_and_unknown_where_there_is_none() -> None:
     values = make_values(300)
     values[::2, 2], values[:, 3] = np.nan, np.inf
-    found = merge_statistics(cut(values, make_groups(300), [100]))
+    found = merged(values, make_groups(300), [100])
     assert rank_errors(values[1::2, 2], found.quantiles[:, 2]).max() <= 1 / 128
     assert np.isnan(found.quantiles[:, 3]).all()
 
@@ -153,7 +171,7 @@ def test_the_top_images_are_the_greatest_values_with_ties_by_row(at: list[int]) 
     values = make_values(200)
     values[[5, 6], 2] = [np.nan, np.inf]
     values[9:12, 3] = -0.0
-    found = merge_statistics(cut(values, make_groups(200), at))
+    found = merged(values, make_groups(200), at)
     for unit in range(values.shape[1]):
         rows = brute_force_top(values, unit)
         assert found.top_image[:, unit].tolist() == rows
@@ -162,20 +180,20 @@ def test_the_top_images_are_the_greatest_values_with_ties_by_row(at: list[int]) 
 
 def test_negative_values_are_ranked_too() -> None:
     values = -np.abs(np.random.default_rng(0).normal(size=(50, 2))).astype(np.float32)
-    found = merge_statistics(cut(values, make_groups(50), [20]))
+    found = merged(values, make_groups(50), [20])
     assert found.top_image[:, 0].tolist() == brute_force_top(values, 0)
 
 
 def test_fewer_images_than_ranks_leave_the_rest_empty() -> None:
     values = make_values(5)
-    found = merge_statistics(cut(values, make_groups(5), [2]))
+    found = merged(values, make_groups(5), [2])
     assert found.top_image[:5, 2].tolist() == brute_force_top(values, 2)
     assert (found.top_image[5:] == -1).all() and np.isnan(found.top_value[5:]).all()
 
 
 def test_sampled_positions_count_points_and_rank_images() -> None:
     values, groups = make_values(60, points=4), make_groups(60)
-    found = merge_statistics(cut(values, groups, [25], points=4))
+    found = merged(values, groups, [25], points=4)
     assert found.images == 60 and found.count.sum() == 240
     greatest = values.reshape(60, 4, -1).max(1)
     for unit in range(values.shape[1]):
@@ -186,35 +204,42 @@ def test_sampled_positions_count_points_and_rank_images() -> None:
 
 def test_the_size_of_the_blocks_of_units_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values, groups = make_values(100, 9), make_groups(100)
-    whole = make_part(values, groups, np.arange(100))
+    whole, moments = make_part(values, np.arange(100)), make_moments(values, groups)
     true_blocks = sinks.unit_blocks
     monkeypatch.setattr(sinks, "unit_blocks", lambda rows, units, **_: true_blocks(rows, units, block_bytes=rows * 16))
-    in_blocks = make_part(values, groups, np.arange(100))
-    for name in ("mean", "m2", "quantiles", "top_value", "top_image"):
+    in_blocks, moments_in_blocks = make_part(values, np.arange(100)), make_moments(values, groups)
+    for name in ("quantiles", "top_value", "top_image"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(in_blocks, name))
+    for name in ("mean", "m2"):
+        np.testing.assert_array_equal(getattr(moments, name), getattr(moments_in_blocks, name))
 
 
 def test_a_part_without_images_merges_as_nothing() -> None:
     values, groups = make_values(50), make_groups(50)
-    alone, with_empty = merge_statistics(cut(values, groups, [])), merge_statistics(cut(values, groups, [0, 50]))
+    alone, with_empty = merged(values, groups, []), merged(values, groups, [0, 50])
     np.testing.assert_array_equal(alone.mean, with_empty.mean)
     np.testing.assert_array_equal(alone.top_image, with_empty.top_image)
     assert max(rank_errors(values[:, u], with_empty.quantiles[:, u]).max() for u in range(6)) <= 1 / 128
 
 
 def test_parts_of_different_layers_are_not_merged() -> None:
-    one, two = cut(make_values(20), make_groups(20), [10])
+    one, two = cut(make_values(20), [10])
+    moments = cut_moments(make_values(20), make_groups(20), [10])
     with pytest.raises(
         AtlasError, match=r"these are of conv \(mean, 6 units\), fc \(mean, 6 units\): record them in one pass"
     ):
-        merge_statistics([one, replace(two, layer="fc")])
+        merge_statistics([one, replace(two, layer="fc")], moments)
+    with pytest.raises(AtlasError, match=r"these are of conv \(mean, 6 units\), fc \(mean, 6 units\)"):
+        merge_statistics([one, two], [moments[0], replace(moments[1], layer="fc")])
+    with pytest.raises(AtlasError, match="2 parts and the moments of 1 are no whole layer: record them in one pass"):
+        merge_statistics([one, two], moments[:1])
     with pytest.raises(AtlasError, match="these are of none"):
-        merge_statistics([])
+        merge_statistics([], [])
 
 
 def test_the_percentile_of_a_value_is_the_share_below_it() -> None:
     values = make_values(4000)
-    found = merge_statistics(cut(values, make_groups(4000), [1000]))
+    found = merged(values, make_groups(4000), [1000])
     for value in np.quantile(values[:, 3], [0.6, 0.9, 0.99]):
         assert percentile_of(found, 3, value) == pytest.approx(100 * (values[:, 3] < value).mean(), abs=100 / 128)
     assert percentile_of(found, 3, 0.0) == pytest.approx(50 * (values[:, 3] == 0).mean(), abs=100 / 128)
@@ -242,7 +267,7 @@ def built(root: Path, parts: list[PartLayer]) -> tuple[Store, Activations]:
 
 def test_a_layer_reads_as_one_array_with_its_points(tmp_path: Path) -> None:
     values = make_values(50, points=2)
-    parts = cut(values, make_groups(50), [20, 20], points=2)
+    parts = cut(values, [20, 20], points=2)
     store, record = built(tmp_path, parts)
     np.testing.assert_array_equal(np.asarray(vectors_of(store, record)), values)
     np.testing.assert_array_equal(record.point_image, np.repeat(np.arange(50), 2))
@@ -253,7 +278,7 @@ def test_a_layer_reads_as_one_array_with_its_points(tmp_path: Path) -> None:
 def test_the_widest_type_of_the_parts_is_the_layers(tmp_path: Path) -> None:
     values = make_values(40)
     values[30, 2] = 1e6
-    narrow, wide = cut(values, make_groups(40), [20])
+    narrow, wide = cut(values, [20])
     store, record = built(tmp_path, [replace(narrow, vectors=narrow.vectors.astype(np.float16)), wide])
     vectors = vectors_of(store, record)
     assert record.dtype == "float32" == str(vectors.dtype) and vectors[25:35].max() == 1e6
@@ -262,7 +287,7 @@ def test_the_widest_type_of_the_parts_is_the_layers(tmp_path: Path) -> None:
 def test_unit_codes_are_the_values_to_half_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assemble, "UNITS_BYTES", 4 * 3000 * 2)  # two units at a time
     values = make_values(3000, 7)
-    _, record = built(tmp_path, cut(values, make_groups(3000), [1000, 1700]))
+    _, record = built(tmp_path, cut(values, [1000, 1700]))
     low, high = np.quantile(values.astype(float), [0.001, 0.999], axis=0)
     np.testing.assert_allclose(record.unit_low, low, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(record.unit_high, high, rtol=1e-5, atol=1e-7)
@@ -277,14 +302,14 @@ def test_unit_codes_are_the_values_to_half_a_step(tmp_path: Path, monkeypatch: p
 def test_unit_codes_of_values_that_are_not_finite_are_at_the_ends(tmp_path: Path) -> None:
     values = np.tile(np.arange(100, dtype=np.float32)[:, None], 3)
     values[[3, 4, 5], 1], values[:, 2] = [np.nan, np.inf, -np.inf], np.nan
-    _, record = built(tmp_path, cut(values, make_groups(100), [50]))
+    _, record = built(tmp_path, cut(values, [50]))
     assert record.units[1, 3:6].tolist() == [0, 255, 0] and (record.units[2] == 0).all()
     assert record.nonfinite == 103 and np.isfinite(record.unit_high).all()
 
 
 def test_a_layer_kept_for_its_statistics_has_no_points_to_show() -> None:
-    parts = cut(make_values(20), make_groups(20), [10], stored=None)
-    assert parts[0].vectors.shape == (0, 6) and merge_statistics(parts).images == 20
+    parts = cut(make_values(20), [10], stored=None)
+    assert parts[0].vectors.shape == (0, 6) and len(parts[0].quantiles) == LEVELS
     with pytest.raises(AtlasError, match="layer conv was recorded for its statistics only: ask for its vectors as well"):
         make_activations(["a", "b"], parts, number=1)
 

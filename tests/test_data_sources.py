@@ -12,6 +12,7 @@ from PIL import Image
 from atlas.data.hashes import FileHashes
 from atlas.data.records import COLUMNS, Images
 from atlas.errors import AtlasError
+from atlas.progress import Progress
 from atlas.store import Store
 from tests.pictures import Notes, build, class_folders, gather, pattern, write
 
@@ -220,3 +221,29 @@ def test_a_thing_that_is_no_source_is_refused(tmp_path: Path) -> None:
         AtlasError, match=r"a int is no source of images: give a path, a name, or an object with len\(\) and \[\]"
     ):
         gather(7, tmp_path)
+
+
+@pytest.mark.parametrize("names", [("train", "held-out"), ("training", "dev"), ("train", "test")])
+def test_split_folders_are_known_by_every_word_for_them(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        class_folders(tmp_path / "pets" / name, {"cat": 2, "dog": 2})
+    images = gather(str(tmp_path / "pets"), tmp_path).make()
+    assert images.labels == ["cat", "dog"]
+    assert images.table["split"].value_counts().to_dict() == {"train": 4, "held-out": 4}
+
+
+def test_flat_split_folders_are_splits_not_classes(tmp_path: Path) -> None:
+    class_folders(tmp_path / "pets", {"train": 2, "test": 2})
+    images = gather(str(tmp_path / "pets"), tmp_path).make()
+    assert images.labels == [] and set(images.table["split"]) == {"train", "held-out"}
+
+
+def test_files_of_other_kinds_are_told_by_kind(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets", {"cat": 2})
+    for k in range(3):
+        (root / "cat" / f"{k}.heic").write_bytes(b"x")
+    heard: list[str] = []
+    progress = Progress()
+    progress.note = heard.append  # type: ignore[method-assign]
+    gather(str(root), tmp_path, progress=progress)
+    assert heard == ["3 files are of no kind that is read, and are left out: 3 .heic"]

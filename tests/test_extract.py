@@ -16,11 +16,15 @@ from PIL import Image
 from torch import nn
 
 from atlas.activations import batching, extract, functionals, records
+from atlas.activations.assemble import merge_statistics
 from atlas.activations.batching import batches, choose_batch, kept_batch, read
 from atlas.activations.engine import find_device
 from atlas.errors import AtlasError
+from atlas.models.layers import list_layers
 from atlas.models.precision import has_fast_bfloat16
 from atlas.models.preprocess import Preprocess
+from atlas.planning import LayerChoice
+from atlas.stages import build_activations, build_predictions, build_statistics
 from atlas.store import Store
 from tests.passes import (
     GREY,
@@ -34,6 +38,7 @@ from tests.passes import (
     logits_of_parts,
     make_images,
     make_pixels,
+    moments_of,
     parts_of,
     plain_hook_loop,
     run,
@@ -132,7 +137,7 @@ def test_a_layer_asked_later_is_added_to_the_parts_that_stand(tmp_path: Path, sm
     first = run(tmp_path, net, images, reader)
     more = run(tmp_path, net, images, reader, vectors={"conv2": "mean", "fc": "mean"})
     assert more.vectors["conv2"] == first.vectors["conv2"] and more.logits == first.logits
-    assert len(Store(tmp_path).artifacts()) == 9
+    assert len(Store(tmp_path).artifacts()) == 15
 
 
 def test_images_appended_run_only_in_the_parts_they_change(tmp_path: Path, small_parts: None) -> None:
@@ -147,7 +152,7 @@ class Killed(Exception):
     """Stands for a kill in the middle of a pass."""
 
 
-@pytest.mark.parametrize("at", [1, 4, 7])
+@pytest.mark.parametrize("at", [1, 2, 6, 8, 15])
 def test_an_interrupted_pass_resumes_to_the_same_bytes(
     tmp_path: Path, small_parts: None, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +171,7 @@ def test_an_interrupted_pass_resumes_to_the_same_bytes(
         patch.setattr(Store, "build", build)
         run(tmp_path / "cut", Net(Tiny()), images, reader, **options)
     resumed = run(tmp_path / "cut", Net(Tiny()), images, reader, **options)
-    assert resumed.images_run <= 35 - 10 * (at // 4)
+    assert resumed.images_run <= 35 - 10 * (at // 7) and resumed.notes == []
     assert bytes_under(tmp_path / "cut") == bytes_under(tmp_path / "whole")
 
 
@@ -190,6 +195,97 @@ def test_the_seed_names_sampled_positions_and_nothing_else(tmp_path: Path) -> No
     options: dict[str, Any] = {"vectors": {"conv1": "positions:2", "conv2": "mean"}}
     zero, one = (run(tmp_path, Net(Tiny()), images, reader, seed=seed, **options) for seed in (0, 1))
     assert zero.vectors["conv2"] == one.vectors["conv2"] and zero.vectors["conv1"] != one.vectors["conv1"]
+
+
+# -- other labels, another class map ------------------------------------------------------------------------------------
+
+MOMENTS: dict[str, Any] = {"vectors": {"conv2": "positions:2"}, "statistics": {"conv2": "positions:2", "fc": "mean"}}
+
+
+def oracle(values: np.ndarray, groups: np.ndarray) -> dict[tuple[int, ...], tuple[int, np.ndarray, np.ndarray]]:
+    """Count, mean and sum of squared deviations of each group, one group after the other."""
+    found = {}
+    for group in set(map(tuple, groups.tolist())):
+        mine = values[(groups == group).all(1)].astype(np.float64)
+        found[group] = len(mine), mine.mean(0), ((mine - mine.mean(0)) ** 2).sum(0)
+    return found
+
+
+def test_another_class_map_makes_new_moments_and_no_new_layer(tmp_path: Path, small_parts: None) -> None:
+    images, pixels, told = make_images(23), make_pixels(23), Told()
+    first = run(tmp_path, Net(Tiny()), images, PixelReader(pixels), **MOMENTS)
+    before = bytes_under(tmp_path)
+    other = run(tmp_path, Net(Tiny()), images, PixelReader(pixels), class_map=class_map([2, 0, 1]), progress=told, **MOMENTS)
+    assert (other.vectors, other.statistics, other.logits) == (first.vectors, first.statistics, first.logits)
+    assert not set(other.moments["fc"]) & set(first.moments["fc"])
+    after = bytes_under(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert {name.split("/")[2].partition("-")[0] for name in after.keys() - before.keys()} == {"moments"}
+    line = "statistics of 23 images are computed again because labels, splits or the class map changed"
+    assert told.lines == [line] == other.notes and other.images_run == 23 and first.notes == []
+    again = run(tmp_path, Net(Tiny()), images, PixelReader(pixels), **MOMENTS)
+    assert again.images_run == 0 and again.moments == first.moments
+
+
+def test_another_class_map_keeps_the_activations_and_makes_new_statistics(tmp_path: Path) -> None:
+    images, reader, store = make_images(12), PixelReader(make_pixels(12)), Store(tmp_path)
+    layer, made = LayerChoice("conv2", 3, "mean"), []
+    for outputs in ([0, 1, 2], [2, 0, 1]):
+        options: dict[str, Any] = {"statistics": {"conv2": "mean"}, "class_map": class_map(outputs)}
+        done, roots = run(tmp_path, Net(Tiny()), images, reader, **options), ["images-0", "network-0"]
+        activations = build_activations(store, done, layer, roots, {})
+        made.append((activations, build_statistics(store, done, layer, roots), options["class_map"]))
+    predictions = [build_predictions(store, done, images, roots, each[2], Told()) for each in made]
+    assert made[0][0] == made[1][0] and made[0][1] != made[1][1] and len(set(predictions)) == 2
+
+
+def test_the_moments_of_another_class_map_equal_the_oracle(tmp_path: Path, small_parts: None) -> None:
+    images, net, outputs = make_images(23, broken=(3,)), Net(Tiny()), np.array([2, 0, 1])
+    run(tmp_path, net, images, PixelReader(make_pixels(23)), **MOMENTS)
+    done = run(tmp_path, net, images, PixelReader(make_pixels(23)), class_map=class_map([2, 0, 1]), **MOMENTS)
+    rows, prediction = (
+        images.decoded,
+        np.concatenate([part.logits.argmax(1) for part in logits_of_parts(tmp_path, done.logits)]),
+    )
+    split, label = (images.table["split"] == "held-out").to_numpy()[rows], images.codes[rows]
+    groups = np.column_stack([split, label, prediction, outputs[prediction] == label]).astype(int)
+    parts = parts_of(tmp_path, done.vectors["conv2"])
+    expected = oracle(np.concatenate([part.vectors for part in parts]), np.repeat(groups, 2, axis=0))
+    found = merge_statistics(parts, moments_of(tmp_path, done.moments["conv2"]))
+    assert {tuple(group) for group in found.groups.tolist()} == set(expected)
+    for group, count, mean, m2 in zip(found.groups.tolist(), found.count, found.mean, found.m2, strict=True):
+        assert count == expected[tuple(group)][0]
+        np.testing.assert_allclose(mean, expected[tuple(group)][1], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(m2, expected[tuple(group)][2], rtol=1e-9, atol=1e-12)
+
+
+def test_other_labels_leave_the_vectors_of_the_same_images(tmp_path: Path, small_parts: None) -> None:
+    images, reader = make_images(23), PixelReader(make_pixels(23))
+    first = run(tmp_path, Net(Tiny()), images, reader, **MOMENTS)
+    table = images.table.assign(split=["train"] * 10 + list(images.table["split"][10:]))
+    other = run(tmp_path, Net(Tiny()), replace(images, table=table), reader, **MOMENTS)
+    assert other.vectors == first.vectors and other.images_run == 10
+    assert [a == b for a, b in zip(other.moments["fc"], first.moments["fc"], strict=True)] == [False, True, True]
+
+
+def test_a_killed_pass_of_other_moments_goes_on(tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, reader = make_images(35), PixelReader(make_pixels(35))
+    other: dict[str, Any] = {**MOMENTS, "class_map": class_map([2, 0, 1])}
+    for root in ("whole", "cut"):
+        run(tmp_path / root, Net(Tiny()), images, reader, **MOMENTS)
+    run(tmp_path / "whole", Net(Tiny()), images, reader, **other)
+    calls, true_build = iter(range(100)), Store.build
+
+    def build(self: Store, *args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 4:  # of three to each part: logits that stand, and two moments
+            raise Killed
+        return true_build(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Store, "build", build)
+        run(tmp_path / "cut", Net(Tiny()), images, reader, **other)
+    assert run(tmp_path / "cut", Net(Tiny()), images, reader, **other).images_run == 25
+    assert bytes_under(tmp_path / "cut") == bytes_under(tmp_path / "whole")
 
 
 # -- batches ------------------------------------------------------------------------------------------------------------
@@ -332,17 +428,79 @@ def test_logits_are_found_in_dicts_and_tuples(tmp_path: Path, wrap: Any) -> None
     np.testing.assert_array_equal(logits.logits, part.vectors)
 
 
+def test_logits_named_out_are_found_behind_a_token_output(tmp_path: Path) -> None:
+    pixels, net = make_pixels(5), Net(Says(lambda y: {"tokens": y[:, None].repeat(1, 4, 1) + 1, "out": y}))
+    done = run(tmp_path, net, make_images(5), PixelReader(pixels), vectors={"fc": "mean"})
+    (part,), (logits,) = parts_of(tmp_path, done.vectors["fc"]), logits_of_parts(tmp_path, done.logits)
+    np.testing.assert_array_equal(logits.logits, part.vectors)
+    found = extract.describe(net, [Image.fromarray(pixels[3])], {"fc": "mean"})  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found["logits"], found["fc"])
+
+
+class Squeezes(nn.Module):
+    """Loses the image axis of a batch of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.pool, self.fc = nn.Conv2d(1, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.pool(self.conv(x)).squeeze())
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_a_network_that_squeezes_is_run_and_described_on_one_image(tmp_path: Path, batch_size: int) -> None:
+    pixels, net = make_pixels(4), Net(Squeezes())
+    options: dict[str, Any] = {"vectors": {"fc": "mean", "conv": "positions:2"}, "batch_size": batch_size}
+    done = run(tmp_path, net, make_images(4), PixelReader(pixels), **options)
+    (part,), (logits,) = parts_of(tmp_path, done.vectors["fc"]), logits_of_parts(tmp_path, done.logits)
+    assert part.vectors.shape == (4, 3) and min(net.passes) == 2
+    found = extract.describe(net, [Image.fromarray(pixels[3])], options["vectors"])  # type: ignore[arg-type]
+    assert {name: value.shape for name, value in found.items()} == {"fc": (1, 3), "conv": (2, 6), "logits": (1, 3)}
+    assert relative(found["fc"][0], part.vectors[3]) <= 1e-5 and relative(found["logits"][0], logits.logits[3]) <= 1e-5
+
+
+class Wide(nn.Module):
+    """A convolution to 20 units and a ReLU, on inputs of 20 × 30 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.relu = nn.Conv2d(1, 20, 3, padding=1), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.relu(self.conv(x)).mean((2, 3))
+
+
+def test_list_pass_and_describe_count_the_same_units(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 30), np.uint8)
+    net = Net(Wide(), outputs=20, preprocess=replace(GREY, height=20, width=30))
+    layers = {"conv": "mean", "relu": "max"}
+    listed = list_layers(net.module, torch.zeros(1, 1, 20, 30)).set_index("name")
+    done = run(tmp_path, net, make_images(3), PixelReader(pixels), vectors=layers, class_map=class_map([]))
+    found = extract.describe(net, [Image.fromarray(pixels[1])], layers)  # type: ignore[arg-type]
+    outputs, _ = plain_hook_loop(net.module, "conv", as_input(pixels))
+    expected = {"conv": outputs.mean((2, 3)), "relu": np.maximum(outputs, 0).max((2, 3))}
+    for layer in layers:
+        (part,) = parts_of(tmp_path, done.vectors[layer])
+        assert listed.loc[layer, "units"] == part.vectors.shape[1] == found[layer].shape[1] == 20
+        assert relative(part.vectors, expected[layer]) <= 1e-5 and relative(found[layer][0], expected[layer][1]) <= 1e-5
+
+
 def test_a_network_of_features_only_has_no_logits_and_no_right_or_wrong(tmp_path: Path) -> None:
     net = Net(Says(lambda y: y), outputs=0)
-    done = run(tmp_path, net, make_images(9), PixelReader(make_pixels(9)), vectors={"fc": "mean"}, class_map=class_map([]))
-    (part,) = parts_of(tmp_path, done.vectors["fc"])
+    options: dict[str, Any] = {"vectors": {}, "statistics": {"fc": "mean"}, "class_map": class_map([])}
+    done = run(tmp_path, net, make_images(9), PixelReader(make_pixels(9)), **options)
+    (part,) = moments_of(tmp_path, done.moments["fc"])
     assert done.logits == [] and (part.groups[:, 2:] == -1).all() and part.count.sum() == 9
 
 
 def test_a_single_logit_predicts_by_its_sign(tmp_path: Path) -> None:
     net, images = Net(Says(lambda y: y, width=1), outputs=1), make_images(40)
-    done = run(tmp_path, net, images, PixelReader(make_pixels(40)), vectors={"fc": "mean"}, class_map=class_map([0, 1]))
-    (part,), (logits,) = parts_of(tmp_path, done.vectors["fc"]), logits_of_parts(tmp_path, done.logits)
+    options: dict[str, Any] = {"vectors": {}, "statistics": {"fc": "mean"}, "class_map": class_map([0, 1])}
+    done = run(tmp_path, net, images, PixelReader(make_pixels(40)), **options)
+    (part,), (logits,) = moments_of(tmp_path, done.moments["fc"]), logits_of_parts(tmp_path, done.logits)
     positive = int((logits.logits[:, 0] > 0).sum())
     assert part.count[part.groups[:, 2] == 1].sum() == positive and 0 < positive < 40
     assert set(part.groups[:, 2]) == {0, 1}

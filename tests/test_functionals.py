@@ -59,6 +59,12 @@ def test_outputs_with_channels_last_count_units_on_their_last_axis() -> None:
     np.testing.assert_allclose(reduce("mean", x), x.numpy().mean((1, 2)), rtol=1e-5, atol=1e-6)
 
 
+def test_the_unit_axis_may_be_given_where_the_shape_misleads() -> None:
+    x = torch.randn(3, 4, 4, 5)
+    found = Functional.parse("mean").reduce(x, 0, IDS, axis=1)[0]
+    np.testing.assert_allclose(found.numpy(), x.numpy().mean((2, 3)), rtol=1e-5, atol=1e-6)
+
+
 def test_an_output_without_space_is_itself_under_mean_max_and_centre() -> None:
     x = torch.randn(3, 5)
     for name in ("mean", "max", "centre"):

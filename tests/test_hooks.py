@@ -27,7 +27,7 @@ def hooks(module: nn.Module) -> int:
 
 def record(module: nn.Module, layer: str, batch: torch.Tensor) -> tuple[list[torch.Tensor], dict[str, int]]:
     kept: list[torch.Tensor] = []
-    with Recorder(module, {layer: lambda output: kept.append(output.clone())}) as recorder:
+    with Recorder(module, {layer: lambda output, axis: kept.append(output.clone())}) as recorder:
         recorder(batch)
     return kept, recorder.calls
 
@@ -89,6 +89,14 @@ def test_train_and_eval_flags_are_each_as_before() -> None:
     assert [m.training for m in module.modules()] == before
 
 
+def test_each_output_comes_with_the_axis_that_counts_its_units() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU(), nn.Flatten(2), nn.Flatten())
+    found: dict[str, int | None] = {}
+    with Recorder(module, {n: lambda _, axis, n=n: found.update({n: axis}) for n in "0123"}) as recorder:  # type: ignore[misc]
+        recorder(torch.zeros(2, 1, 8, 12))
+    assert found == {"0": 1, "1": 1, "2": 2, "3": 1} and hooks(module) == 0
+
+
 def test_an_output_is_seen_before_an_in_place_layer_changes_it() -> None:
     module, batch = Tiny().eval(), torch.randn(2, 1, 8, 8)
     (found,), _ = record(module, "conv1", batch)
@@ -105,7 +113,7 @@ def test_a_layer_called_twice_gives_its_first_call_and_says_so() -> None:
 
 def test_each_forward_pass_counts_its_calls_anew() -> None:
     module, kept = Twice(), []
-    with Recorder(module, {"fc": kept.append}) as recorder:
+    with Recorder(module, {"fc": lambda output, axis: kept.append(output)}) as recorder:
         for _ in range(3):
             recorder(torch.randn(2, 4))
     assert recorder.calls == {"fc": 2} and len(kept) == 3
@@ -136,7 +144,7 @@ def test_an_output_without_a_float_tensor_is_refused_with_the_layers_name(wrap: 
 
 
 def test_what_a_callback_refuses_carries_the_layers_name() -> None:
-    def refuse(output: torch.Tensor) -> None:
+    def refuse(output: torch.Tensor, axis: int | None) -> None:
         raise AtlasError("too wide")
 
     with pytest.raises(AtlasError, match="layer fc: too wide"), Recorder(Tiny(), {"fc": refuse}) as recorder:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from atlas.errors import AtlasError
-from atlas.models.layers import evaluating, find_layer, first_tensor, list_layers
+from atlas.models.layers import UnitAxes, evaluating, find_layer, first_tensor, list_layers
 from atlas.models.shapes import shape_text, unit_axis
 
 torch.set_num_threads(1)
@@ -160,9 +160,10 @@ def test_the_tensor_in_an_output_is_the_one_by_the_usual_name_else_the_first() -
     assert first_tensor(torch.zeros(1, dtype=torch.bool)) is None
 
 
-def test_the_unit_axis_follows_one_rule() -> None:
+def test_the_unit_axis_of_a_shape_alone_follows_one_rule() -> None:
     assert [unit_axis(s) for s in [(2, 5), (2, 197, 8), (2, 6, 3, 3), (2, 7, 7, 12), (2, 5, 5, 5)]] == [1, 2, 1, 3, 1]
     assert shape_text((2, 64, 14, 14)) == "64×14×14"
+    assert shape_text((2, 20, 20, 30)) == "20×20×30 channels last" and shape_text((2, 20, 20, 30), 1) == "20×20×30"
     with pytest.raises(ValueError, match="no unit axis"):
         unit_axis((3,))
 
@@ -229,3 +230,102 @@ def test_a_layer_without_units_is_refused() -> None:
     assert str(refused.value) == (
         "layer inner (Speaks) gives no tensor: it has no units; choose another from `atlas layers`"
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which axis counts the units
+
+
+def units_of(module: nn.Module, *shape: int) -> dict[str, int]:
+    layers = list_layers(module, torch.zeros(2, *shape))
+    return dict(zip(layers["name"], layers["units"], strict=True))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(3, 20, 3, padding=1),
+        nn.Sequential(nn.Conv2d(3, 20, 1), nn.BatchNorm2d(20), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(3, 20, 1), nn.GroupNorm(4, 20), nn.GELU(), nn.Dropout(0.1)),
+        nn.Sequential(nn.Conv2d(3, 20, 1), nn.InstanceNorm2d(20), nn.Sequential(nn.Identity())),
+        nn.Sequential(nn.Conv2d(3, 20, 1), nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(1), nn.AdaptiveAvgPool2d((20, 30))),
+        nn.Sequential(nn.Conv2d(3, 20, 1, 2), nn.Upsample(scale_factor=2), nn.Dropout2d(0.1), nn.ZeroPad2d(0)),
+        nn.Sequential(nn.Conv2d(3, 80, 1, 2), nn.PixelShuffle(2), nn.LeakyReLU()),
+        nn.Sequential(nn.ConvTranspose2d(3, 20, 1), nn.Tanh()),
+    ],
+    ids=lambda layer: type(layer[-1] if isinstance(layer, nn.Sequential) else layer).__name__,
+)
+def test_twenty_channels_on_twenty_by_thirty_pixels_are_twenty_units(layer: nn.Module) -> None:
+    layers = list_layers(nn.Sequential(layer), torch.zeros(2, 3, 20, 30))
+    assert not layers["shape"].str.contains("channels last").any()
+    assert set(layers["units"]) <= {20, 80} and layers.iloc[-1]["units"] == 20
+
+
+def test_thirty_two_channels_that_meet_32_by_48_pixels_stay_units() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(1))
+    assert set(units_of(nn.Sequential(module), 3, 64, 96).values()) == {32}
+
+
+def test_a_subclass_of_a_convolution_is_one() -> None:
+    class Mine(nn.Conv2d):
+        pass
+
+    assert units_of(nn.Sequential(Mine(3, 20, 1), nn.ReLU()), 3, 20, 30) == {"0": 20, "1": 20}
+
+
+def test_an_exported_convolution_is_one() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 20, 1), nn.ReLU()).eval()
+    module = torch.export.unflatten(torch.export.export(plain, (torch.zeros(2, 3, 20, 30),)))
+    assert units_of(module, 3, 20, 30) == {"0": 20, "1": 20}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96)])
+def test_the_blocks_of_a_swin_transformer_are_channels_last(size: tuple[int, int]) -> None:
+    import torchvision
+
+    layers = list_layers(torchvision.models.swin_t(weights=None), torch.zeros(1, 3, *size)).set_index("name")
+    y, x = size[0] // 4, size[1] // 4
+    assert layers.loc["features.0.0", "shape"] == f"96×{y}×{x}"
+    for name, units in (("features.0.1", 96), ("features.0", 96), ("features.1.0.mlp.1", 384), ("features.1.0", 96)):
+        assert tuple(layers.loc[name, ["shape", "units"]]) == (f"{y}×{x}×{units} channels last", units)
+    assert set(layers["units"]) == {96, 192, 384, 768, 1536, 3072, 1000}
+
+
+@pytest.mark.parametrize("size", [(64, 96), (384, 384)])
+def test_a_network_of_both_orders_is_read_in_each(size: tuple[int, int]) -> None:
+    import torchvision
+    from torchvision.models.convnext import CNBlockConfig
+
+    module = torchvision.models.ConvNeXt([CNBlockConfig(96, None, 2)], num_classes=4)
+    layers = list_layers(module, torch.zeros(1, 3, *size)).set_index("name")
+    y, x = size[0] // 4, size[1] // 4
+    assert layers.loc["features.0.1", "shape"] == layers.loc["features.1.0", "shape"] == f"96×{y}×{x}"
+    assert layers.loc["features.1.0.block.4", "shape"] == f"{y}×{x}×384 channels last"
+    assert set(layers["units"]) == {96, 384, 4}
+
+
+def test_what_ran_in_another_pass_decides_nothing() -> None:
+    axes, conv, relu = UnitAxes(), nn.Conv2d(3, 20, 1), nn.ReLU()
+    with axes.watching(nn.Sequential(conv, relu)):
+        assert axes.axis(relu, (2, 20, 20, 30)) == 3
+        conv(torch.zeros(2, 3, 20, 30))
+        assert axes.axis(relu, (2, 20, 20, 30)) == 1
+        axes.clear()
+        assert axes.axis(relu, (2, 20, 20, 30)) == 3
+    assert hooks_of(conv) == 0
+
+
+class Squeezes(nn.Module):
+    """Loses the image axis of a batch of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool, self.fc = nn.Conv2d(1, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.pool(self.conv(x)).squeeze())
+
+
+def test_a_network_that_squeezes_is_listed_by_one_image() -> None:
+    assert list_layers(Squeezes(), images(1)).equals(list_layers(Squeezes(), images(2)))
+    assert list(list_layers(Squeezes(), images(1))["units"]) == [6, 6, 3]

@@ -42,6 +42,13 @@ def described():
     fields = {"height": 20, "width": 20, "channels": 1, "mean": [0.5], "std": [0.25], "categories": ["a", "b", "c"]}
     return Net(), fields
 
+class Squeezing(Net):
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3), keepdim=True).squeeze())
+
+def squeezing():
+    return Squeezing()
+
 def misspelled():
     return Net(), {"hieght": 20}
 
@@ -356,6 +363,8 @@ Aux = namedtuple("Aux", ["aux", "logits"])
         (lambda x: x.mean((2, 3)), 4),
         (lambda x: {"logits": x.mean((2, 3)), "loss": 0}, 4),
         (lambda x: {"aux": x, "out": x.mean((2, 3))}, 4),
+        (lambda x: {"tokens": x.flatten(2).mT, "out": x.mean((2, 3))}, 4),
+        (lambda x: {"logits": None, "out": x.mean((2, 3))}, 4),
         (lambda x: (x.mean((2, 3)), x), 4),
         (lambda x: Aux(x, x.mean((2, 3))[:, :2]), 2),
         (lambda x: x.mean((1, 2, 3)), 1),
@@ -390,6 +399,13 @@ def test_a_network_is_loaded_again_from_its_record(folder: Path) -> None:
     assert record.layer_names == ["conv", "drop", "fc"] and record.parameters == 55 and record.outputs == 3
     again = reload(record)
     assert (again.identity, again.preprocess, again.categories) == (found.identity, found.preprocess, found.categories)
+
+
+def test_a_network_that_squeezes_is_recorded_by_one_image_and_loaded_again(folder: Path) -> None:
+    found = load_network("minenet:squeezing", sample_shape=(20, 20))
+    record = network_record(found, found.sample(1))
+    assert list(record.layers["units"]) == [4, 3] and record.outputs == 3
+    assert reload(record).identity == found.identity
 
 
 def test_a_network_that_has_changed_is_not_taken_for_the_one_recorded(folder: Path) -> None:

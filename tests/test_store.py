@@ -233,6 +233,9 @@ def write(header: dict, path: Path, **changes: Any) -> None:
         (lambda h, p: (p.parent / "numbers.npy").write_bytes(b"\x80\x04pickle"), "damaged"),
         (lambda h, p: write(h, p, files={"numbers": "../../etc/passwd"}), "not one of its own"),
         (lambda h, p: write(h, p, fields={}), "damaged"),
+        (lambda h, p: write(h, p, fields=[]), "is damaged .no fields."),
+        (lambda h, p: p.write_text('{"format": 1}'), "is damaged .no stage, inputs"),
+        (lambda h, p: (p.parent / "numbers.npy").write_bytes(b""), "damaged"),
     ],
 )
 def test_an_artifact_that_is_not_right_is_one_clear_line(tmp_path, change, message):

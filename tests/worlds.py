@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from atlas.activations.records import Activations, PartLayer, Predictions, Statistics
+from atlas.activations.records import Activations, PartLayer, PartMoments, Predictions, Statistics
 from atlas.data.records import Images
 from atlas.maps.records import Layout, Neighbours
 from atlas.models.records import NetworkRecord
@@ -215,10 +215,13 @@ def write_layer(
         vectors=vectors,
         point_image=points,
         point_yx=np.zeros((0, 2), np.float32),
-        **moments,
         **rest,
     )
-    part_name = build(store, Recipe("layer", 1, {"layer": layer}, base, folder=f"parts/{'0' * 15}{number}"), part)
+    folder = f"parts/{'0' * 15}{number}"
+    part_name = build(store, Recipe("layer", 1, {"layer": layer}, base, folder=folder), part)
+    of_groups = build(
+        store, Recipe("moments", 1, {"layer": layer}, base, folder=folder), PartMoments(layer, "mean", **moments)
+    )
     inputs = {**base, "parts": [part_name]}
     low, high = vectors.min(0), vectors.max(0)
     codes = ((vectors - low) / np.maximum(high - low, 1e-9) * 255).astype(np.uint8).T.copy()
@@ -241,7 +244,7 @@ def write_layer(
     statistics = Statistics(layer=layer, number=number, functional="mean", images=n, **moments, **rest)
     return (
         build(store, Recipe("activations", 1, {"layer": layer}, inputs), record),
-        build(store, Recipe("statistics", 1, {"layer": layer}, inputs), statistics),
+        build(store, Recipe("statistics", 1, {"layer": layer}, {**inputs, "moments": [of_groups]}), statistics),
     )
 
 

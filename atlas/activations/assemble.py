@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from atlas.activations.functionals import Functional
-from atlas.activations.records import Activations, PartLayer, PartLogits, Predictions, Statistics, Vectors
+from atlas.activations.records import Activations, PartLayer, PartLogits, PartMoments, Predictions, Statistics, Vectors
 from atlas.activations.sinks import LEVELS, quantiles, top, unit_blocks
 from atlas.data.records import SPLITS, Images
 from atlas.errors import AtlasError
@@ -72,8 +72,9 @@ def make_activations(names: Sequence[str], parts: Sequence[PartLayer], *, number
     )
 
 
-def _check_alike(parts: Sequence[PartLayer]) -> None:
-    kinds = {(part.layer, part.functional, part.mean.shape[1]) for part in parts}
+def _check_alike(parts: Sequence[PartLayer], moments: Sequence[PartMoments] = ()) -> None:
+    kinds = {(part.layer, part.functional, part.vectors.shape[1]) for part in parts}
+    kinds |= {(part.layer, part.functional, part.mean.shape[1]) for part in moments}
     if len(kinds) != 1:
         found = ", ".join(f"{layer} ({functional}, {units} units)" for layer, functional, units in sorted(kinds)) or "none"
         raise AtlasError(f"parts of one layer are needed and these are of {found}: record them in one pass")
@@ -108,15 +109,17 @@ def _codes(vectors: Vectors, low: np.ndarray, high: np.ndarray) -> Iterator[np.n
 # Statistics
 
 
-def merge_statistics(parts: Sequence[PartLayer], *, number: int = 0) -> Statistics:
-    """Merge the statistics of a layer's parts; exact up to rounding but for the quantiles.
+def merge_statistics(parts: Sequence[PartLayer], moments: Sequence[PartMoments], *, number: int = 0) -> Statistics:
+    """Merge the statistics of a layer's parts and their moments; exact up to rounding but for the quantiles.
 
     Moments: Chan, Golub, LeVeque 1983. Quantiles: by weighted rank, whose error is at most 1/128 and
     one value's own rank. With sampled positions
     the statistics are over the points, and the top images over each image's greatest point.
     """
-    _check_alike(parts)
-    groups, count, mean, m2 = _merge_moments(parts)
+    _check_alike(parts, moments)
+    if len(parts) != len(moments):
+        raise AtlasError(f"{len(parts)} parts and the moments of {len(moments)} are no whole layer: record them in one pass")
+    groups, count, mean, m2 = _merge_moments(moments)
     values = np.concatenate([part.top_value for part in parts])
     top_value, top_image = top(values, np.concatenate([part.top_image for part in parts]))
     return Statistics(
@@ -136,7 +139,7 @@ def merge_statistics(parts: Sequence[PartLayer], *, number: int = 0) -> Statisti
     )
 
 
-def _merge_moments(parts: Sequence[PartLayer]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _merge_moments(parts: Sequence[PartMoments]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     names, place = np.unique(np.concatenate([part.groups for part in parts]), axis=0, return_inverse=True)
     places = np.split(place.reshape(-1), np.cumsum([len(part.groups) for part in parts])[:-1])
     count = np.zeros(len(names), np.int64)

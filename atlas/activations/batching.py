@@ -19,6 +19,7 @@ import numpy as np
 from atlas.errors import AtlasError, one_line
 from atlas.machine import cores
 from atlas.models.preprocess import LONGEST
+from atlas.models.shapes import FEWEST
 from atlas.store import write_json
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ class Batch:
 
 
 def batches(reader: Reader, preprocess: Preprocess, rows: Sequence[int] | np.ndarray, size: int) -> Iterator[Batch]:
-    """Yield the images of `rows` in batches of `size`, at fixed multiples, while the next ones are being decoded."""
+    """Yield the images of `rows` in batches of `size`, at fixed multiples, while the next ones are being decoded.
+
+    A batch of one is padded to two.
+    """
     rows = np.asarray(rows)
     starts = deque(range(0, len(rows), size))
     waiting: deque[tuple[int, int, list[Future[np.ndarray]]]] = deque()
@@ -62,7 +66,7 @@ def batches(reader: Reader, preprocess: Preprocess, rows: Sequence[int] | np.nda
                 mine = rows[(start := starts.popleft()) : start + size]
                 waiting.append((start, len(mine), _submit(pool, reader, preprocess, mine)))
             start, count, chunks = waiting.popleft()
-            yield Batch(_padded(_stacked([chunk.result() for chunk in chunks]), size), start, count)
+            yield Batch(padded(_stacked([chunk.result() for chunk in chunks]), max(size, FEWEST)), start, count)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -83,8 +87,9 @@ def _unequal(shapes: Sequence[tuple[int, ...]]) -> AtlasError:
     return AtlasError(f"images come out of the preprocessing as {found}, and one batch needs one size: give an input size")
 
 
-def _padded(array: np.ndarray, size: int) -> np.ndarray:
-    missing = size - len(array)
+def padded(array: np.ndarray, size: int) -> np.ndarray:
+    """Return `array` [image, …] with its last image repeated until there are `size`."""
+    missing = max(size - len(array), 0)
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from atlas.activations.assemble import predicted, rightness
-from atlas.activations.batching import SIZES, Batch, batches, choose_batch, kept_batch, out_of_memory, read, stack
+from atlas.activations.batching import SIZES, Batch, batches, choose_batch, kept_batch, out_of_memory, padded, read, stack
 from atlas.activations.engine import Engine, engine, find_device
 from atlas.activations.functionals import Functional
 from atlas.activations.plan import Part, Wanted, plan, serving, wanted_of
-from atlas.activations.records import PART, PartLayer, PartLogits
-from atlas.activations.sinks import Taker, check_rows, part_layer, stored_type
+from atlas.activations.records import PART, PartLayer, PartLogits, PartMoments
+from atlas.activations.sinks import Taker, check_rows, part_layer, part_moments, stored_type
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose, one_line
 from atlas.machine import check_space
 from atlas.models.network import Network
 from atlas.models.precision import resolve
 from atlas.models.records import ClassMap
+from atlas.models.shapes import FEWEST
 from atlas.progress import Progress
 from atlas.store import Store, digest
 
@@ -41,6 +43,7 @@ class Pass:
 
     vectors: dict[str, list[str]]  # layer → PartLayer names
     statistics: dict[str, list[str]]  # layer → PartLayer names; the same as its vectors' where the functional is the same
+    moments: dict[str, list[str]]  # layer → PartMoments names, for the layers of `statistics`
     logits: list[str]  # PartLogits names; none for a network of features only
     precision: str  # bfloat16 or float32
     batch_size: int | None  # None where every part stood already
@@ -109,12 +112,15 @@ def run(
         plan(images, wanted, class_map, identity=network.identity, outputs=network.outputs, precision=precision, seed=seed)
     )
     waiting = [part for part in parts if not part.complete(store)]
+    _tell_regrouped(job, waiting)
     if waiting:
         with engine(network, place, precision) as opened:
             batch_size = _run_parts(job, opened, waiting, batch_size, images.decoded)
+    counted = {layer: serving(wanted, layer, functional) for layer, functional in statistics.items()}
     return Pass(
         vectors={w.layer: [part.layers[w].name for part in parts] for w in wanted if w.keep},
-        statistics={layer: [p.layers[serving(wanted, layer, f)].name for p in parts] for layer, f in statistics.items()},
+        statistics={layer: [part.layers[w].name for part in parts] for layer, w in counted.items()},
+        moments={layer: [part.moments[w].name for part in parts] for layer, w in counted.items()},
         logits=[part.logits.name for part in parts if part.logits],
         precision=precision,
         batch_size=batch_size,
@@ -135,17 +141,19 @@ def describe(
 ) -> dict[str, np.ndarray]:
     """Return what the network makes of a few images: by layer float32 [point, unit], and ``logits`` [image, output].
 
-    Computed in float32, in one batch. Sampled positions are drawn from `image_ids`, by default from the images' pixels.
+    Computed in float32, in one batch of at least two. Sampled positions are drawn from `image_ids`, by default from the
+    images' pixels.
     """
     wanted = {layer: Functional.parse(name) for layer, name in functionals.items()}
-    array = stack([network.preprocess.array(picture) for picture in pictures])
-    ids = image_ids or [digest(pixels)[:16] for pixels in array]
+    pixels = [network.preprocess.array(picture) for picture in pictures]
+    count, ids = len(pixels), image_ids or [digest(own)[:16] for own in pixels]
+    array = padded(stack(pixels), FEWEST)
     found: dict[str, np.ndarray] = {}
 
     def taker(layer: str) -> Any:
-        def take(output: torch.Tensor) -> None:
+        def take(output: torch.Tensor, axis: int | None) -> None:
             check_rows(output, len(array))
-            found[layer] = wanted[layer].reduce(output, seed, ids)[0].cpu().numpy()
+            found[layer] = wanted[layer].reduce(output[:count], seed, ids, axis=axis)[0].cpu().numpy()
 
         return take
 
@@ -154,7 +162,7 @@ def describe(
         opened.recorder({layer: taker(layer) for layer in wanted}) as recorder,
     ):
         logits = opened.logits(opened.run(recorder, opened.tensor(array)))
-    return found if logits is None else {**found, "logits": logits}
+    return found if logits is None else {**found, "logits": logits[:count]}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -172,6 +180,12 @@ def _check(network: Network, images: Images, reader: Reader, wanted: Sequence[Wa
         raise AtlasError(f"none of the {len(images)} images decodes: there is nothing to run the network on")
     if batch_size is not None and not 1 <= batch_size <= PART:
         raise AtlasError(f"a batch of {batch_size} images was asked for: 1 to {PART} are possible")
+
+
+def _tell_regrouped(job: _Job, waiting: Sequence[Part]) -> None:
+    images = sum(len(part.rows) for part in waiting if part.regrouped(job.store))
+    if images:
+        job.note(f"statistics of {images} images are computed again because labels, splits or the class map changed")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -198,10 +212,10 @@ def _look(job: _Job, opened: Engine, sample: np.ndarray, wanted: Iterable[Wanted
     """Try every layer on two images, so that a mistake shows before the long work; return the batch size that fits."""
 
     def look(layer: str) -> Any:
-        def take(output: torch.Tensor) -> None:
+        def take(output: torch.Tensor, axis: int | None) -> None:
             check_rows(output, len(sample))
             for w in here[layer]:
-                job.units[w] = w.functional.reduce(output, job.seed, ["", ""])[0].shape[1]
+                job.units[w] = w.functional.reduce(output, job.seed, ["", ""], axis=axis)[0].shape[1]
 
         return take
 
@@ -221,7 +235,8 @@ def _look(job: _Job, opened: Engine, sample: np.ndarray, wanted: Iterable[Wanted
 
 def _bytes_needed(job: _Job, parts: Sequence[Part]) -> int:
     """A low estimate of what the vectors will take: 2 bytes a value."""
-    return sum(2 * len(p.rows) * w.functional.points * job.units[w] for p in parts for w in p.missing(job.store) if w.keep)
+    kept = [(p, w) for p in parts for w in p.missing(job.store) if w.keep and not job.store.has(p.layers[w].name)]
+    return sum(2 * len(part.rows) * wanted.functional.points * job.units[wanted] for part, wanted in kept)
 
 
 def _enough_for(images: int) -> int:
@@ -236,7 +251,7 @@ def _batch_size(job: _Job, opened: Engine, sample: np.ndarray, *, fits: int, eno
     """
 
     def forward(size: int) -> None:
-        batch = opened.tensor(np.repeat(sample[:1], size, axis=0))
+        batch = opened.tensor(np.repeat(sample[:1], max(size, FEWEST), axis=0))
         with opened.recorder({}) as recorder:
             opened.logits(opened.run(recorder, batch))
         if opened.device.type == "cuda":
@@ -257,9 +272,9 @@ def _run_part(
     def give(layer: str) -> Any:
         mine = [taker for wanted, taker in takers.items() if wanted.layer == layer]
 
-        def take(output: torch.Tensor) -> None:
+        def take(output: torch.Tensor, axis: int | None) -> None:
             for taker in mine:
-                taker.take(output, batch)
+                taker.take(output, axis, batch)
 
         return take
 
@@ -280,28 +295,30 @@ def _run_part(
 
 
 def _keep(job: _Job, part: Part, takers: Mapping[Wanted, Taker], logits: np.ndarray | None, precision: str) -> None:
-    """Write what one part gave: its logits, then each layer, whose groups name the predictions."""
+    """Write what one part gave: its logits, then of each layer the moments, whose groups name the predictions, and itself.
+
+    The moments come first: where a layer stands without them, other groups were asked for, and no build was killed.
+    """
     if part.logits is not None and logits is not None:
         recipe = dataclasses.replace(part.logits, told=job.told)
         logits = job.store.build(recipe, PartLogits, lambda: PartLogits(logits=logits, image=part.rows)).logits  # type: ignore[arg-type]
     groups = _groups(part.marks, logits, job.class_map)
     for wanted, taker in takers.items():
-        stored = stored_type(taker.values, precision) if wanted.keep else None
-        told = dict(job.told)
-        if stored == "float32" and precision == "bfloat16":
-            told["stored"] = f"float32: values of {one_line(wanted.layer)} come near the limit of float16, 65 504"
-            job.note(f"layer {one_line(wanted.layer)} has values near the limit of float16, 65 504: it is stored as float32")
-        record = part_layer(
-            taker.values,
-            layer=wanted.layer,
-            functional=str(wanted.functional),
-            rows=part.rows,
-            yx=taker.yx,
-            groups=groups,
-            stored=stored,
-        )
-        recipe = dataclasses.replace(part.layers[wanted], told=told)
-        job.store.build(recipe, PartLayer, lambda record=record: record)  # type: ignore[misc]
+        made = partial(part_moments, taker.values, groups, layer=wanted.layer, functional=str(wanted.functional))
+        job.store.build(dataclasses.replace(part.moments[wanted], told=job.told), PartMoments, made)
+        if not job.store.has(part.layers[wanted].name):
+            _keep_layer(job, part, wanted, taker, precision)
+
+
+def _keep_layer(job: _Job, part: Part, wanted: Wanted, taker: Taker, precision: str) -> None:
+    stored = stored_type(taker.values, precision) if wanted.keep else None
+    told = dict(job.told)
+    if stored == "float32" and precision == "bfloat16":
+        told["stored"] = f"float32: values of {one_line(wanted.layer)} come near the limit of float16, 65 504"
+        job.note(f"layer {one_line(wanted.layer)} has values near the limit of float16, 65 504: it is stored as float32")
+    name, functional = wanted.layer, str(wanted.functional)
+    made = partial(part_layer, taker.values, layer=name, functional=functional, rows=part.rows, yx=taker.yx, stored=stored)
+    job.store.build(dataclasses.replace(part.layers[wanted], told=told), PartLayer, made)
 
 
 def _groups(marks: np.ndarray, logits: np.ndarray | None, class_map: ClassMap) -> np.ndarray:

@@ -56,15 +56,19 @@ class Functional:
         """Whether the points are positions drawn at random, so that a seed matters."""
         return self.kind == "positions"
 
-    def reduce(self, output: torch.Tensor, seed: int, image_ids: Sequence[str]) -> tuple[torch.Tensor, np.ndarray]:
+    def reduce(
+        self, output: torch.Tensor, seed: int, image_ids: Sequence[str], *, axis: int | None = None
+    ) -> tuple[torch.Tensor, np.ndarray]:
         """Reduce a layer's output, its first axis the image, to vectors; image by image, position by position.
+
+        `axis` counts the units; None reads it off the output's shape.
 
         Returns [point, unit] float32, sharing no memory with `output` (an in-place ReLU after the layer cannot change
         it), and the points' relative y, x, float32 [point, 2], or [0, 2] where a vector covers its image. A sum runs in
         float32 whatever the output's type. Outputs that lack what the functional needs raise AtlasError.
         """
         self.check(tuple(output.shape))
-        values = output.movedim(unit_axis(tuple(output.shape)), -1)  # [image, …, unit]
+        values = output.movedim(unit_axis(tuple(output.shape)) if axis is None else axis, -1)  # [image, …, unit]
         places = positions(image_ids, self.points, seed) if self.sampled else np.empty((0, 0, 2), np.float32)
         if values.ndim > 2:
             values = self._over_space(values, places)

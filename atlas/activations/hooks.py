@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from atlas.errors import AtlasError, choose, one_line
-from atlas.models.layers import evaluating, first_tensor
+from atlas.models.layers import UnitAxes, evaluating, first_tensor
 from atlas.models.network import logits_of
+from atlas.models.shapes import has_units
 
-Callback = Callable[[torch.Tensor], None]
+Callback = Callable[[torch.Tensor, int | None], None]  # a layer's output, and its axis that counts units; None: it has none
 
 
 class Recorder:
-    """Hands each forward pass's layer outputs to callbacks, while it is open.
+    """Hands each forward pass's layer outputs to callbacks, each with its unit axis, while it is open.
 
     ``with Recorder(module, {"layer3": take}) as recorder: output = recorder(batch)``. The module is in evaluation mode
     inside, its train and eval flags and its hooks are as before outside, whatever was raised. A layer called several
@@ -28,7 +29,7 @@ class Recorder:
     def __init__(self, module: nn.Module, callbacks: Mapping[str, Callback], *, full_precision: str | None = None):
         self.module, self.callbacks, self.full_precision = module, dict(callbacks), full_precision
         self.calls: dict[str, int] = dict.fromkeys(callbacks, 0)
-        self._open = ExitStack()
+        self._open, self._axes = ExitStack(), UnitAxes()
 
     def __enter__(self) -> Recorder:
         modules = dict(self.module.named_modules())
@@ -39,6 +40,8 @@ class Recorder:
             stack.enter_context(evaluating(self.module))
             if self.full_precision is not None:  # before the recording hooks, which then see its result
                 stack.callback(modules[self.full_precision].register_forward_hook(_in_float32).remove)
+            if self.callbacks:
+                stack.enter_context(self._axes.watching(self.module))
             for name in self.callbacks:
                 stack.callback(modules[name].register_forward_hook(self._hook(name)).remove)
             self._open = stack.pop_all()
@@ -50,6 +53,7 @@ class Recorder:
     def __call__(self, batch: torch.Tensor) -> Any:
         """Run one forward pass and return the network's output."""
         self.calls = dict.fromkeys(self.callbacks, 0)
+        self._axes.clear()
         output = self.module(batch)
         for name, count in self.calls.items():
             if count == 0:
@@ -62,7 +66,9 @@ class Recorder:
             if self.calls[name] > 1:
                 return
             try:
-                self.callbacks[name](_float_tensor(output))
+                found = _float_tensor(output)
+                shape = tuple(found.shape)
+                self.callbacks[name](found, self._axes.axis(module, shape) if has_units(shape) else None)
             except AtlasError as reason:
                 raise AtlasError(f"layer {one_line(name)}: {reason}") from None
 

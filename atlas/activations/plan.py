@@ -18,7 +18,7 @@ from atlas.data.records import SPLITS, Images
 from atlas.models.records import ClassMap
 from atlas.store import Recipe, Store, digest
 
-VERSION = 1  # of the stages `layer` and `logits`
+VERSION = 1  # of the stages `layer`, `moments` and `logits`
 LIBRARIES = ("torch",)
 
 
@@ -40,10 +40,15 @@ class Part:
     marks: np.ndarray  # int32 [image that decodes, 2]: split and label
     logits: Recipe | None
     layers: dict[Wanted, Recipe]
+    moments: dict[Wanted, Recipe]
 
     def missing(self, store: Store) -> list[Wanted]:
-        """What does not stand yet."""
-        return [wanted for wanted, recipe in self.layers.items() if not store.has(recipe.name)]
+        """What does not stand yet, itself or its moments."""
+        return [w for w in self.layers if not (store.has(self.layers[w].name) and store.has(self.moments[w].name))]
+
+    def regrouped(self, store: Store) -> bool:
+        """Whether moments are missing of a layer that stands: a pass writes them first, so other groups were asked then."""
+        return any(store.has(self.layers[w].name) for w in self.missing(store))
 
     def complete(self, store: Store) -> bool:
         """Whether nothing is left to do."""
@@ -83,18 +88,14 @@ def plan(
         key = digest([list(ids[mine]), start, rows, identity, precision])[:16]
         groups = digest([marks[mine], class_map.outputs, len(class_map.labels)])
         logits = Recipe("logits", VERSION, {"part": key}, {}, LIBRARIES, folder=f"parts/{key}") if outputs else None
-        layers = {w: _recipe(w, key, groups, logits, seed) for w in wanted}
-        yield Part(rows, list(ids[rows]), marks[rows], logits, layers)
+        layers = {w: _recipe("layer", w, key, seed, keep_vectors=w.keep) for w in wanted}
+        told_by = {"logits": logits.name} if logits else {}
+        moments = {w: dataclasses.replace(_recipe("moments", w, key, seed, groups=groups), inputs=told_by) for w in wanted}
+        yield Part(rows, list(ids[rows]), marks[rows], logits, layers, moments)
 
 
-def _recipe(wanted: Wanted, part: str, groups: str, logits: Recipe | None, seed: int) -> Recipe:
-    parameters: dict[str, Any] = {
-        "part": part,
-        "layer": wanted.layer,
-        "functional": str(wanted.functional),
-        "keep_vectors": wanted.keep,
-        "groups": groups,
-    }
+def _recipe(stage: str, wanted: Wanted, part: str, seed: int, **others: Any) -> Recipe:
+    parameters: dict[str, Any] = {"part": part, "layer": wanted.layer, "functional": str(wanted.functional), **others}
     if wanted.functional.sampled:
         parameters["seed"] = seed
-    return Recipe("layer", VERSION, parameters, {"logits": logits.name} if logits else {}, LIBRARIES, folder=f"parts/{part}")
+    return Recipe(stage, VERSION, parameters, {}, LIBRARIES, folder=f"parts/{part}")

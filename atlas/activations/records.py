@@ -20,11 +20,9 @@ class PartLayer:
     """One layer of one part: at most PART consecutive images, those that decode, in order.
 
     ``vectors`` [point, unit] (float16 or float32), present where vectors are wanted, else [0, unit]. The statistics are
-    over the functional's values, per unit: ``groups`` [group, 4] names each group's split, label, prediction (index of
-    the output, -1 for none) and right (1 right, 0 wrong, -1 undefined); ``count`` [group]; ``mean`` and ``m2`` (sum of
-    squared deviations) [group, unit], float64; ``quantiles`` [level, unit] float32; ``zeros`` [unit] counts values that
-    are exactly 0; ``nonfinite`` [unit] counts NaN and infinity; ``top_value`` and ``top_image`` [rank, unit] the values
-    and image rows that excite it most.
+    over the functional's values, per unit: ``quantiles`` [level, unit] float32; ``zeros`` [unit] counts values that are
+    exactly 0; ``nonfinite`` [unit] counts NaN and infinity; ``top_value`` and ``top_image`` [rank, unit] the values and
+    image rows that excite it most. Nothing here depends on labels, splits or the class map: see PartMoments.
     """
 
     layer: str
@@ -32,15 +30,28 @@ class PartLayer:
     vectors: np.ndarray
     point_image: np.ndarray  # int32 [point]: image row
     point_yx: np.ndarray  # float32 [point, 2]: relative position, or [0, 2] where a vector covers the image
-    groups: np.ndarray
-    count: np.ndarray
-    mean: np.ndarray
-    m2: np.ndarray
     quantiles: np.ndarray
     zeros: np.ndarray
     nonfinite: np.ndarray
     top_value: np.ndarray
     top_image: np.ndarray
+
+
+@dataclass(frozen=True)
+class PartMoments:
+    """The moments of one layer of one part, per group of images: what labels, splits and the class map decide.
+
+    ``groups`` [group, 4] names each group's split, label, prediction (index of the output, -1 for none) and right (1
+    right, 0 wrong, -1 undefined); ``count`` [group]; ``mean`` and ``m2`` (sum of squared deviations) [group, unit],
+    float64.
+    """
+
+    layer: str
+    functional: str
+    groups: np.ndarray
+    count: np.ndarray
+    mean: np.ndarray
+    m2: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Statistics:
-    """A layer's statistics over all images: the parts' merged. Fields as in PartLayer, shapes alike."""
+    """A layer's statistics over all images: the parts' merged. Fields as in PartLayer and PartMoments, shapes alike."""
 
     layer: str
     number: int

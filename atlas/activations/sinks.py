@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.activations.functionals import Functional
-from atlas.activations.records import PartLayer
+from atlas.activations.records import PartLayer, PartMoments
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ class Taker:
         self.values = np.empty((points, units), np.float32)
         self.yx = np.empty((points if functional.sampled else 0, 2), np.float32)
 
-    def take(self, output: torch.Tensor, batch: Batch) -> None:
-        """Reduce and keep the layer's output for `batch`, without the images that only pad it."""
+    def take(self, output: torch.Tensor, axis: int | None, batch: Batch) -> None:
+        """Reduce and keep the layer's output for `batch`, its units on `axis`, without the images that only pad it."""
         check_rows(output, len(batch.array))
         functional, stop = self.functional, batch.start + batch.count
-        values, yx = functional.reduce(output[: batch.count], self.seed, self.ids[batch.start : stop])
+        values, yx = functional.reduce(output[: batch.count], self.seed, self.ids[batch.start : stop], axis=axis)
         if values.shape[1] != self.values.shape[1]:
             raise AtlasError(
                 f"it has {values.shape[1]} units for these images and {self.values.shape[1]} for the first ones"
@@ -173,16 +173,14 @@ def part_layer(
     functional: str,
     rows: np.ndarray,
     yx: np.ndarray,
-    groups: np.ndarray,
     stored: str | None,
 ) -> PartLayer:
     """Return the record of one layer of one part.
 
-    values float32 [point, unit], image by image; rows int [image]; yx [point, 2] or [0, 2]; groups int [image, 4];
-    `stored` the type of the kept vectors, or None where only the statistics are wanted.
+    values float32 [point, unit], image by image; rows int [image]; yx [point, 2] or [0, 2]; `stored` the type of the kept
+    vectors, or None where only the statistics are wanted.
     """
     points = len(values) // len(rows) if len(rows) else 1
-    names, count, mean, m2 = moments(values, np.repeat(groups, points, axis=0))
     top_value, top_image = top(per_image(values, points), rows)
     kept = values if stored else values[:0]
     return PartLayer(
@@ -191,13 +189,16 @@ def part_layer(
         vectors=kept.astype(stored or "float16"),
         point_image=np.repeat(rows, points).astype(np.int32),
         point_yx=yx.astype(np.float32),
-        groups=names,
-        count=count,
-        mean=mean,
-        m2=m2,
         quantiles=sketch(values),
         zeros=(values == 0).sum(0).astype(np.int64),
         nonfinite=(~np.isfinite(values)).sum(0).astype(np.int64),
         top_value=top_value,
         top_image=top_image,
     )
+
+
+def part_moments(values: np.ndarray, groups: np.ndarray, *, layer: str, functional: str) -> PartMoments:
+    """Return the moments of one layer of one part: values float32 [point, unit], image by image; groups int [image, 4]."""
+    points = len(values) // len(groups) if len(groups) else 1
+    names, count, mean, m2 = moments(values, np.repeat(groups, points, axis=0))
+    return PartMoments(layer, functional, names, count, mean, m2)

@@ -15,13 +15,11 @@ from atlas.data.listing import Advance, Hash, Listing, listing_table, split_word
 from atlas.data.reading import inside
 from atlas.errors import AtlasError, one_line
 
-SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test")
-
 
 def list_folder(root: Path, *, leave_out: Path | None = None) -> Listing:
     """Return the images below the folder `root`, sorted by path; `leave_out` is a folder in it that is not entered.
 
-    Subfolders name the classes, or the splits where all of them are called train, val, valid, validation or test. Files of
+    Subfolders name the classes, or the splits where all of them are called so (train, val, test, held-out …). Files of
     other kinds, hidden ones and links that lead out are counted. Raises AtlasError where there is no image.
     """
     root = Path(os.path.realpath(root))
@@ -38,6 +36,7 @@ def list_folder(root: Path, *, leave_out: Path | None = None) -> Listing:
         source={"kind": "folder", "root": root},
         hash=file_hashes(root, paths),
         counts={name: counts[name] for name in ("ignored", "refused")},
+        notes=_ignored(counts),
     )
 
 
@@ -92,10 +91,14 @@ def _encodes(path: str) -> bool:
 def _labels(parts: list[list[str]]) -> tuple[list[str], list[str | None]]:
     """Return split and label of each path, given as its parts."""
     top = {part[0].lower() for part in parts if len(part) > 1}
-    deep = any(len(part) > 2 for part in parts)
-    if deep and top <= set(SPLIT_FOLDERS) and all(len(part) > 1 for part in parts):
+    if top and all(split_word(name) != "unknown" for name in top) and all(len(part) > 1 for part in parts):
         return [split_word(part[0]) for part in parts], [part[1] if len(part) > 2 else None for part in parts]
     return ["unknown"] * len(parts), [part[0] if len(part) > 1 else None for part in parts]
+
+
+def _ignored(counts: Counter[str]) -> list[str]:
+    kinds = ", ".join(f"{n} {one_line(kind)}" for kind, n in counts.most_common() if kind not in ("ignored", "refused"))
+    return [f"{counts['ignored']} files are of no kind that is read, and are left out: {kinds}"] if counts["ignored"] else []
 
 
 def _nothing(root: Path, counts: Counter[str]) -> str:

@@ -131,7 +131,7 @@ class Gathered:
 
 def sample_of(reader: Reader) -> Sample:
     """Return the first image of `reader` that decodes; AtlasError when none does."""
-    sizes = set(peek(reader).values())
+    sizes = set(peek(reader).values()) - {(0, 0)}  # one that cannot be read says nothing of the others
     for row in range(len(reader)):
         image = reader.look(row).image
         if image is not None:

@@ -34,6 +34,7 @@ class Listing:
     counts: dict[str, int] = field(default_factory=dict)  # of what is no image: ignored, refused
     content: str = ""  # SHA-256 of a table's own file
     dataset: Any = None  # the user's object
+    notes: list[str] = field(default_factory=list)  # what the user should know of what was not taken as it stands
 
 
 def split_word(value: object) -> str:

@@ -14,6 +14,7 @@ from atlas.store import Files
 SPLITS = ("train", "held-out", "unknown")
 # The columns that are ours in `Images.table`; a user's column of the same name is kept as `user.NAME`.
 COLUMNS = ("image_id", "path", "label", "split", "width", "height", "mode", "error", "duplicate_of")
+SAID = ("prediction", "confidence", "right")  # what `Atlas.images()` adds, so a user's column of such a name is renamed too
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,8 @@ def choose_images(
         raise AtlasError(f"a limit of {limit} leaves no images: give at least 1, or no limit")
     forced = None if split is None else wanted_split(split)
     listing = list_source(source, datasets=datasets, atlas_root=atlas_root, progress=progress)
+    for line in listing.notes:
+        progress.note(line)
     if forced:
         listing.table["split"] = text([forced] * len(listing.table))
     available = len(listing.table)

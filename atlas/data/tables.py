@@ -13,7 +13,7 @@ from atlas.data.folders import file_hashes
 from atlas.data.hashes import file_sha256
 from atlas.data.listing import Listing, listing_table, split_word
 from atlas.data.reading import inside
-from atlas.data.records import COLUMNS
+from atlas.data.records import COLUMNS, SAID
 from atlas.errors import AtlasError, one_line
 
 OURS = ("path", "label", "split")
@@ -38,6 +38,8 @@ def list_table(file: Path) -> Listing:
     paths = _paths(given["path"], root, file)
     labels = [_label(value) for value in given["label"]] if "label" in given else [None] * len(given)
     splits = [split_word(value) for value in given["split"]] if "split" in given else ["unknown"] * len(given)
+    unread = [value for value, split in zip(given.get("split", []), splits, strict=False) if split == "unknown"]
+    words = sorted({one_line(value, 40) for value in unread if str(value).strip().lower() not in ("", "nan", "unknown")})
     return Listing(
         table=pd.concat([listing_table(paths, labels, splits), _users_columns(given)], axis=1),
         labels=sorted({label for label in labels if label is not None}),
@@ -45,6 +47,7 @@ def list_table(file: Path) -> Listing:
         source={"kind": "table", "root": root, "table": file.name},
         hash=file_hashes(root, paths),
         content=file_sha256(file),
+        notes=[f"the splits {', '.join(words[:5])} are neither train nor held-out: taken as unknown"] if words else [],
     )
 
 
@@ -103,7 +106,7 @@ def _label(value: object) -> str | None:
 def _users_columns(given: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that are not ours, those of our names as ``user.NAME``."""
     users = given.drop(columns=[name for name in OURS if name in given.columns])
-    taken = set(COLUMNS)
+    taken = {*COLUMNS, *SAID}
     names = []
     for name in users.columns:
         while name in taken:

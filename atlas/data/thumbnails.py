@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from atlas.data.parallel import ordered
+from atlas.data.records import Images
 
 BACKGROUND = 128  # mid grey: no image's own edge, neither on a dark nor on a light page
 CROSS = 96  # the cross of an image that does not decode
@@ -121,6 +122,14 @@ def slot(row: int, *, columns: int) -> tuple[int, int, int]:
     """Return where the thumbnail of the image `row` is: number of the sheet, row and column in it."""
     sheet, place = divmod(row, columns * columns)
     return (sheet, *divmod(place, columns))
+
+
+def thumbnail(images: Images, row: int) -> Image.Image:
+    """Return the thumbnail of one image, cut out of its sheet."""
+    sheet, down, right = slot(row, columns=images.sheet_columns)
+    edge = images.thumbnail_edge
+    with Image.open(list(images.thumbnails.values())[sheet]) as opened:
+        return opened.crop((right * edge, down * edge, (right + 1) * edge, (down + 1) * edge))
 
 
 def _webp(block: np.ndarray, columns: int) -> bytes:

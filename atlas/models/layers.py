@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,9 +13,33 @@ import torch
 from torch import nn
 
 from atlas.errors import AtlasError, choose, one_line
-from atlas.models.shapes import has_units, shape_text, unit_axis
+from atlas.models.shapes import FEWEST, has_units, shape_text, unit_axis
 
 COLUMNS = ("number", "name", "kind", "shape", "parameters", "units")
+TORCH_ORDER = (  # what gives [image, unit, y, x] for four axes, whatever their lengths
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,  # batch and instance norms
+    nn.GroupNorm,
+    nn.LocalResponseNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._MaxUnpoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._LPPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.FractionalMaxPool2d,
+    nn.Upsample,
+    nn.modules.padding._CircularPadNd,
+    nn.modules.padding._ConstantPadNd,
+    nn.modules.padding._ReflectionPadNd,
+    nn.modules.padding._ReplicationPadNd,
+    nn.Dropout2d,
+    nn.FeatureAlphaDropout,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.ChannelShuffle,
+)
+LAST_ORDER = (nn.Linear.forward, nn.LayerNorm.forward, nn.RMSNorm.forward)  # [image, y, x, unit], unless overridden
 PREFERRED = ("logits", "out", "last_hidden_state")  # the keys that hold the main output in torchvision and transformers
 
 
@@ -77,6 +102,85 @@ def kind_of(module: nn.Module) -> str:
     return str(name).rpartition(".")[2] if name else type(module).__name__
 
 
+def at_least_two(images: torch.Tensor) -> torch.Tensor:
+    """Return `images` [image, …], a single one repeated, so that no network squeezes its image axis away."""
+    return images if len(images) >= FEWEST else images.repeat(FEWEST, *[1] * (images.ndim - 1))
+
+
+class UnitAxes:
+    """Decides which axis of each layer's output counts its units, from what ran before it in the same forward pass.
+
+    A layer whose kind fixes the order (`TORCH_ORDER`, `LAST_ORDER`) is read so. Any other output of four axes, such as an
+    activation's or a block's, is [image, y, x, unit] where the last layer that fixed an order fixed that one, and as many
+    units; else [image, unit, y, x] where it has as many units in that place as the last layer of `TORCH_ORDER`, and the
+    other way where it is that layer's output with its axes moved; else its shape alone decides (`unit_axis`), as it does
+    for two and three axes.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what ran: a new forward pass begins."""
+        self._torch: tuple[int, ...] = (0, 0, 0)  # unit, y, x of the last layer of torch's order
+        self._last = 0  # units of a layer that came later, of the other order
+
+    @contextmanager
+    def watching(self, module: nn.Module) -> Iterator[UnitAxes]:
+        """Note the layers of `module` that fix an order while they run; no hook stays behind."""
+        with ExitStack() as hooks:
+            for part in module.modules():
+                if issubclass(_class_of(part), TORCH_ORDER) or type(part).forward in LAST_ORDER:
+                    hooks.callback(part.register_forward_hook(self._note).remove)
+            yield self
+
+    def axis(self, module: nn.Module, shape: Sequence[int]) -> int:
+        """Return the unit axis of the output of `module`, of `shape` (images first), which it gives now.
+
+        Raises ValueError where the shape has none.
+        """
+        by_shape = unit_axis(shape)
+        if len(shape) != 4:
+            return by_shape
+        fixed = _fixed_axis(module, shape)
+        if fixed is not None:
+            return fixed
+        if self._last == shape[3] and len(set(shape[1:])) > 1:  # of a cube, torch's order is as likely and more usual
+            return 3
+        unit, y, x = self._torch
+        if shape[1] == unit:
+            return 1
+        return 3 if tuple(shape[1:]) == (y, x, unit) else by_shape
+
+    def _note(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else ()
+        axis = _fixed_axis(module, shape)
+        if axis == 1:
+            self._torch, self._last = shape[1:], 0
+        elif axis == 3:
+            self._last = shape[3]
+
+
+def _fixed_axis(module: nn.Module, shape: Sequence[int]) -> int | None:
+    """Return the unit axis of an output of four axes where the kind of its layer says it, else None."""
+    if len(shape) != 4:
+        return None
+    if issubclass(_class_of(module), TORCH_ORDER):
+        return 1
+    alone = len(getattr(module, "normalized_shape", (0,))) == 1  # one axis normalised; of several, none is the units'
+    return 3 if type(module).forward in LAST_ORDER and alone else None
+
+
+def _class_of(module: nn.Module) -> type:
+    """Return a module's class; for a module read from an exported program, torch's own that it was exported from."""
+    exported = getattr(module, "type_name", None)
+    name = exported() if callable(exported) else None
+    if not name:
+        return type(module)
+    found = getattr(nn, kind_of(module), None) if str(name).startswith("torch.nn.") else None
+    return found if isinstance(found, type) else type(module)
+
+
 def list_layers(module: nn.Module, sample: torch.Tensor) -> pd.DataFrame:
     """Return one row per sub-module that runs when `module` is given `sample` [image, rgb, y, x].
 
@@ -84,20 +188,21 @@ def list_layers(module: nn.Module, sample: torch.Tensor) -> pd.DataFrame:
     pass), ``shape`` (text, of one image's output), ``parameters`` (its own and its children's), ``units`` (0 where it
     gives no tensor with one row per image). The order is that in which the modules finish for the first time: a container
     comes after its children. A module that runs several times is listed once, by its first run; one that never runs is
-    left out, and so is the network itself.
+    left out, and so is the network itself. A sample of one image is run as two.
     """
+    sample, axes = at_least_two(sample), UnitAxes()
     ran: dict[str, list[Any]] = {}  # name → shape, units, runs: noted at once, before an in-place module reuses the tensor
 
     def watch(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def hook(part: nn.Module, _inputs: Any, output: Any) -> None:
             if name not in ran:
-                ran[name] = [*_outcome(output, len(sample)), 0]
+                ran[name] = [*_outcome(output, len(sample), partial(axes.axis, part)), 0]
             ran[name][2] += 1
 
         return hook
 
     parts = {name: part for name, part in module.named_modules() if name}
-    with ExitStack() as hooks, evaluating(module), torch.no_grad():
+    with ExitStack() as hooks, evaluating(module), axes.watching(module), torch.no_grad():
         for name, part in parts.items():
             hooks.callback(part.register_forward_hook(watch(name)).remove)
         module(sample.to(device_of(module)))
@@ -110,7 +215,7 @@ def _row(number: int, name: str, part: nn.Module, shape: str, units: int, runs: 
     return number, name, kind, shape, sum(p.numel() for p in part.parameters()), units
 
 
-def _outcome(output: Any, images: int) -> tuple[str, int]:
+def _outcome(output: Any, images: int, axis_of: Callable[[Sequence[int]], int]) -> tuple[str, int]:
     """Return an output's shape in words and its number of units, 0 where it has none that can be used."""
     tensor = first_tensor(output)
     if tensor is None:
@@ -119,7 +224,10 @@ def _outcome(output: Any, images: int) -> tuple[str, int]:
     where = "" if tensor is output else f" (first tensor of a {type(output).__name__})"
     if not shape or shape[0] != images:
         return f"{'×'.join(map(str, shape)) or 'one number'}, not one row per image{where}", 0
-    return shape_text(shape) + where, shape[unit_axis(shape)] if has_units(shape) else 0
+    if not has_units(shape):
+        return shape_text(shape) + where, 0
+    axis = axis_of(shape)
+    return shape_text(shape, axis) + where, shape[axis]
 
 
 def find_layer(layers: pd.DataFrame, wanted: str | int) -> pd.Series:

@@ -203,7 +203,7 @@ def logits_of(output: Any) -> torch.Tensor | None:
         return _as_logits(output)
     named = fields_of(output)
     if named:
-        value = named.get("logits", named.get("out"))
+        value = next((named[key] for key in ("logits", "out") if named.get(key) is not None), None)
         return logits_of(value) if value is not None else None
     return logits_of(output[0]) if isinstance(output, tuple | list) and output else None
 

@@ -174,6 +174,10 @@ def build(name: str, arguments: Mapping[str, Any], *, seed: int = 0) -> nn.Modul
     for argument in arguments:
         if argument not in known:
             raise choose(f"argument of {name}", argument, known)
+        kind = type(known[argument])
+        if not isinstance(arguments[argument], kind):
+            what = {int: "a whole number", str: "a word"}.get(kind, kind.__name__)
+            raise AtlasError(f"{argument} of {name} is {what}, not {one_line(repr(arguments[argument]))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return factory(**arguments)

@@ -1,8 +1,13 @@
-"""Which axis of a layer's output counts its units: one rule, used wherever outputs are read. Imports no torch."""
+"""Which axis of a layer's output counts its units, read off its shape alone. Imports no torch.
+
+`atlas.models.layers.UnitAxes` knows more, from the kinds of layers that ran; this is its last resort.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+FEWEST = 2  # images in a forward pass: networks that squeeze their output drop the image axis of a batch of one
 
 
 def has_units(shape: Sequence[int]) -> bool:
@@ -31,9 +36,13 @@ def unit_axis(shape: Sequence[int]) -> int:
     return 1
 
 
-def shape_text(shape: Sequence[int]) -> str:
-    """Return the shape of one image's output in words: ``64×14×14``, ``197×768 tokens``, ``7×7×768 channels last``."""
+def shape_text(shape: Sequence[int], axis: int | None = None) -> str:
+    """Return the shape of one image's output in words: ``64×14×14``, ``197×768 tokens``, ``7×7×768 channels last``.
+
+    `axis` is the one that counts units; None reads it off the shape.
+    """
     text = "×".join(str(size) for size in shape[1:]) or "one number"
     if len(shape) == 3:
         return f"{text} tokens"
-    return f"{text} channels last" if channels_last(shape) else text
+    last = channels_last(shape) if axis is None else len(shape) == 4 and axis == 3
+    return f"{text} channels last" if last else text

@@ -39,7 +39,7 @@ TRAIN_ALPHA = 0.4  # training images are drawn fainter, and under the others
 Backend = Literal["canvas", "webgl"]
 POINT_SIZE = 5  # pixels, at ten thousand points
 SO_FEW = 200  # points on the whole map below which the page draws thumbnails
-TIGHT, ROOMY = 0.04, 0.22  # of the map's extent left free around it; thumbnails reach beyond their points
+TIGHT, ROOMY = 0.04, 0.26  # of the map's extent left free around it; thumbnails reach beyond their points
 
 
 @functools.cache
@@ -209,7 +209,7 @@ def map_figure(view: View, start: Start, backend: Backend) -> Any:
         source,
         Scatter(x="x", y="y", size=POINT_SIZE, line_color=None, fill_color=colour, fill_alpha=0.85),
         nonselection_glyph=Scatter(x="x", y="y", size=POINT_SIZE, line_color=None, fill_color=colour, fill_alpha=0.1),
-        selection_glyph=None,  # as the others: only what is not selected changes
+        selection_glyph=Scatter(x="x", y="y", size=POINT_SIZE, line_color=None, fill_color=colour, fill_alpha=0.85),
         name="dots",
     )
     add_rings(plot)

@@ -46,6 +46,12 @@ def merge_moments(count: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> tuple[
     return total, merged, m2.sum(0) + (weights * (mean - merged) ** 2).sum(0)
 
 
+def _what(statistics: Statistics, count: np.ndarray) -> str:
+    """Return what was counted: the points, where an image has several."""
+    noun = "point" if statistics.functional.startswith("positions") else "image"
+    return noun if count.sum() == 1 else f"{noun}s"
+
+
 def class_patterns(
     statistics: Statistics, labels: Sequence[str], *, split: str | None = "held-out", right_only: bool = True
 ) -> ClassPatterns:
@@ -76,6 +82,6 @@ def class_patterns(
         mean=np.stack([m[1] for m in merged]),
         std=np.sqrt(np.stack([m[2] for m in merged]) / np.maximum(count, 1)[:, None]),
         count=count,
-        title=f"{statistics.layer} ({statistics.functional}) over {count.sum()} {which}{where} images"
+        title=f"{statistics.layer} ({statistics.functional}) over {count.sum()} {which}{where} {_what(statistics, count)}"
         + ("" if judged or not right_only else ": right and wrong are undefined, so per label"),
     )

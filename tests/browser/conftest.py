@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ def serving(cache: Path, *arguments: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "bokeh", "serve", str(APP), "--port", str(port), *arguments]
-    with (cache.parent / f"serve-{port}.log").open("wb") as log:
+    with tempfile.TemporaryFile() as log:  # beside the cache it would lie in the repository
         environment = {**os.environ, "ATLAS_CACHE": str(cache)}
         process = subprocess.Popen(command, cwd=cache.parent, stdout=log, stderr=log, env=environment)
         try:

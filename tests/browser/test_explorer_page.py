@@ -265,17 +265,24 @@ def test_few_points_are_thumbnails_until_the_switch_makes_them_dots(url: str, op
     expect(switch).to_have_attribute("aria-pressed", "false")
 
 
-def test_twenty_photographs_are_all_shown_as_thumbnails_and_a_click_anywhere_on_one_opens_it(
+def test_thumbnails_of_few_images_overlap_little_and_a_click_anywhere_on_one_opens_it(
     tmp_path: Path, open_page: Open
 ) -> None:
     worlds.tiny_atlas(tmp_path / "cache" / "world", 20, splits=False, available=50)
     with serving(tmp_path / "cache") as url:
         page = open_page(url)
-        page.wait_for_function("AtlasPage.thumbs.shown >= 19")
+        page.wait_for_function("AtlasPage.thumbs.shown > 0")
+        edge, x, y, kept = page.evaluate(
+            "(t => [t.edge, t.kept.map(p => p.x), t.kept.map(p => p.y), t.kept.map(p => t.map.i[p.k])])(AtlasPage.thumbs)"
+        )
+        apart = np.maximum(np.abs(np.subtract.outer(x, x)), np.abs(np.subtract.outer(y, y)))
+        assert (apart + 1e9 * np.eye(len(x))).min() >= 0.85 * edge
+        assert len(kept) == 20 or edge <= 44  # as large as all find room, and only then some stay dots
         expect(page.locator("#images-pill")).to_have_text("20 of 50 images")
         point = lonely(page)
         x, y = screen(page, point)
-        reach = page.evaluate("AtlasPage.thumbs.edge") / 2 - 3
+        assert point in kept
+        reach = edge / 2 - 3
         page.mouse.move(x + reach, y)
         expect(page.locator(".hover")).to_have_attribute("data-row", str(point))
         expect(page.locator(".hover .faint")).to_have_text(f"image {point}")  # no split is known: none is told
@@ -296,7 +303,7 @@ def test_the_tooltip_goes_when_the_layer_changes_by_keyboard(url: str, open_page
 
 def test_without_statistics_the_patterns_panel_is_as_high_as_its_sentence(tmp_path: Path, open_page: Open) -> None:
     store = worlds.tiny_atlas(tmp_path / "cache" / "world", 30)
-    store.show([], keep=lambda name: not name.startswith("statistics-"))
+    store.show([], keep=lambda names: [name for name in names if not name.startswith("statistics-")])
     with serving(tmp_path / "cache") as url:
         page = open_page(url)
         expect(page.locator("#pattern-title")).to_have_text("No statistics were kept for this layer.")
@@ -307,7 +314,8 @@ def test_without_statistics_the_patterns_panel_is_as_high_as_its_sentence(tmp_pa
 def test_many_classes_have_rows_high_enough_for_their_names_and_a_scroll_of_their_own(
     tmp_path: Path, open_page: Open
 ) -> None:
-    worlds.tiny_atlas(tmp_path / "cache" / "world", 240, labels=[f"class {k}" for k in range(60)])
+    labels, codes = [f"class {k}" for k in range(60)], np.arange(240) % 60
+    worlds.tiny_atlas(tmp_path / "cache" / "world", labels=labels, codes=codes)
     with serving(tmp_path / "cache") as url:
         page = open_page(url)
         names = page.locator("#pattern-names span")
@@ -315,6 +323,19 @@ def test_many_classes_have_rows_high_enough_for_their_names_and_a_scroll_of_thei
         assert len(tops) == 60 and np.diff(tops).min() >= 12
         body = page.evaluate("(b => [b.scrollHeight, b.clientHeight])(document.getElementById('patterns-body'))")
         assert body[0] > 2 * body[1]
+
+
+def test_classes_without_an_image_in_the_atlas_have_no_row_of_patterns(tmp_path: Path, open_page: Open) -> None:
+    codes = np.repeat([1, 3, 1, 3], 10)  # of both classes in both splits
+    worlds.tiny_atlas(tmp_path / "cache" / "world", codes=codes)
+    with serving(tmp_path / "cache") as url:
+        page = open_page(url)
+        assert page.locator("#pattern-names span").all_inner_texts() == ["square", "dots"]
+        expect(page.locator("#pattern-note")).to_have_text("2 classes of which this atlas has no image are left out.")
+        box = page.locator("#pattern-canvas").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 5, box["y"] + 15 * 1.5)
+        expect(page.locator("#float b")).to_have_text("dots")
 
 
 @pytest.fixture(scope="module")

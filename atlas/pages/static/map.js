@@ -5,9 +5,9 @@ export const SO_FEW = 200; // points on the whole map below which thumbnails are
 const TRAIN = 0;
 const FAINT = "66"; // the alpha of training images beside held-out ones, as in explorer.py
 export const OWN = 3; // pixels of a ring around a point of the open image
-const TIGHT = 0.04, ROOMY = 0.22; // of the map's extent left free around it; thumbnails reach beyond their points
+const TIGHT = 0.04, ROOMY = 0.26; // of the map's extent left free around it; thumbnails reach beyond their points
 const AMOUNTS = 64; // steps of a continuous colour
-const SIZES = [[3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
+const SIZES = [[200, 10], [3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
 
 export class AtlasMap {
   constructor(bokeh) {
@@ -163,12 +163,14 @@ export class AtlasMap {
   setSize(size) {
     this.size = size;
     const wanted = size ?? this.sizeFor(this.i.length);
-    for (const glyph of [this.dots.glyph, this.dots.nonselection_glyph]) glyph.size = { value: wanted };
+    for (const glyph of [this.dots.glyph, this.dots.selection_glyph, this.dots.nonselection_glyph]) glyph.size = { value: wanted };
     return wanted;
   }
 
   setOpacity(alpha) {
-    this.dots.glyph.fill_alpha = { value: alpha };
+    if (alpha === this.alpha) return; // each setting paints the map anew
+    this.alpha = alpha;
+    for (const glyph of [this.dots.glyph, this.dots.selection_glyph]) glyph.fill_alpha = { value: alpha };
     this.dots.nonselection_glyph.fill_alpha = { value: alpha * 0.12 };
   }
 

@@ -1,5 +1,5 @@
 // Class patterns: classes by units, one symmetric scale, a palette whose middle is the page's own ground.
-import { json, numbers, make, segments, several, images } from "./data.js";
+import { json, numbers, make, segments, several, images, tables } from "./data.js";
 import { ramp } from "./map.js";
 
 const STOPS = {
@@ -57,8 +57,11 @@ export class Patterns {
     } catch { return turn === this.turn ? this.none("The class patterns could not be fetched. Load the page again.") : undefined; }
     this.at("pattern-title").textContent = this.held.title;
     this.at("pattern-title").title = this.held.title;
-    const empty = this.held.labels.filter((_, k) => !this.held.count[k]);
-    this.at("pattern-note").textContent = empty.length ? `Without a single image here: ${empty.slice(0, 8).join(", ")}${empty.length > 8 ? ` and ${empty.length - 8} more` : ""}.` : "";
+    this.rows = rowsOf(this.held);
+    const empty = this.rows.filter((k) => !this.held.count[k]).map((k) => this.held.labels[k]), absent = this.held.labels.length - this.rows.length;
+    this.at("pattern-note").textContent = [
+      empty.length ? `Without a single image here: ${empty.slice(0, 8).join(", ")}${empty.length > 8 ? ` and ${empty.length - 8} more` : ""}.` : "",
+      absent ? `${several(absent, "class")} of which this atlas has no image ${absent === 1 ? "is" : "are"} left out.` : ""].join(" ").trim();
     this.unfold();
     return undefined;
   }
@@ -81,7 +84,7 @@ export class Patterns {
   draw() {
     if (!this.held || this.canvas.parentElement.hidden) return;
     const { labels, count: counts, units } = this.held, values = this.held[this.stat];
-    const row = rowHeight(labels.length), width = this.canvas.clientWidth, tall = row * labels.length;
+    const row = rowHeight(this.rows.length), width = this.canvas.clientWidth, tall = row * this.rows.length;
     const ratio = devicePixelRatio || 1, scale = span(values), palette = ramp(STOPS[document.documentElement.dataset.theme], 255);
     this.ordered = this.units();
     this.row = row;
@@ -90,18 +93,18 @@ export class Patterns {
     this.canvas.height = tall * ratio;
     const columns = Math.max(1, Math.min(units, this.canvas.width)), step = this.canvas.width / columns, gap = step > 5 ? 1 : 0;
     const context = this.canvas.getContext("2d");
-    labels.forEach((_, k) => {
+    this.rows.forEach((k, line) => {
       for (let column = 0; column < columns; column++) {
         const value = this.loudest(values, k * units, Math.floor((column * units) / columns), Math.floor(((column + 1) * units) / columns));
         const left = Math.floor(column * step);
         if (Number.isNaN(value)) continue;
         context.fillStyle = palette[Math.max(0, Math.min(254, Math.round(127 + (127 * value) / scale.most)))];
-        context.fillRect(left, k * row * ratio, Math.max(1, Math.floor((column + 1) * step) - left - gap), (row - 1) * ratio);
+        context.fillRect(left, line * row * ratio, Math.max(1, Math.floor((column + 1) * step) - left - gap), (row - 1) * ratio);
       }
     });
     this.at("pattern-names").style.setProperty("--row", `${row}px`);
-    this.at("pattern-names").replaceChildren(...labels.map((name, k) =>
-      make("span", { class: counts[k] ? "" : "none", title: `${name}: ${several(counts[k], "image")}` }, counts[k] ? name : `${name} (none)`)));
+    this.at("pattern-names").replaceChildren(...this.rows.map((k) =>
+      make("span", { class: counts[k] ? "" : "none", title: `${labels[k]}: ${several(counts[k], "image")}` }, counts[k] ? labels[k] : `${labels[k]} (none)`)));
     this.drawScale(scale, palette, Math.min(tall, 150));
   }
 
@@ -126,8 +129,8 @@ export class Patterns {
   point(event) {
     if (!this.held) return;
     const box = this.canvas.getBoundingClientRect(), { units, labels, count: counts } = this.held;
-    const k = Math.floor((event.clientY - box.top) / this.row), place = Math.floor(((event.clientX - box.left) / box.width) * units);
-    if (!(k in labels) || place < 0 || place >= units) return;
+    const k = this.rows[Math.floor((event.clientY - box.top) / this.row)], place = Math.floor(((event.clientX - box.left) / box.width) * units);
+    if (k === undefined || place < 0 || place >= units) return;
     const unit = this.ordered[place], value = this.held[this.stat][k * units + unit];
     this.float.replaceChildren(make("b", {}, labels[k]), `unit ${unit} · ${this.stat} ${Number.isNaN(value) ? "none" : value.toPrecision(4)} · ${several(counts[k], "image")}`);
     this.float.hidden = false;
@@ -138,6 +141,12 @@ export class Patterns {
 }
 
 const rowHeight = (classes) => Math.max(13, Math.min(15, Math.round(180 / Math.max(1, classes)))); // pixels: a line of names needs thirteen
+
+// The classes that have a row: those of which the atlas has an image, or all where it has none of any.
+function rowsOf({ labels }) {
+  const there = new Set(tables.label), rows = labels.map((_, k) => k).filter((k) => there.has(k));
+  return rows.length ? rows : labels.map((_, k) => k);
+}
 
 function contrast(mean, { labels, units, count: counts }) {
   const found = new Float32Array(mean.length), there = labels.map((_, k) => k).filter((k) => counts[k]);

@@ -52,7 +52,7 @@ export class Thumbs {
     this.unasked = few || inView.length <= Math.min(FEW, map.i.length / 8);
     this.on = (this.asked ?? this.unasked) && Boolean(map.now);
     this.shown = 0;
-    map.dots.glyph.setv({ fill_alpha: { value: this.on ? this.opacity * 0.45 : this.opacity } });
+    map.setOpacity(this.on ? this.opacity * 0.45 : this.opacity); // what finds no room among the thumbnails stays a dot
     map.reach = REACH;
     if (!this.on) { this.onshown(0, 0); return; }
     const places = inView.map((k) => ({ k, x: (map.points.data.x[k] - x_range.start) / unit, y: height - (map.points.data.y[k] - y_range.start) / unit }));
@@ -60,7 +60,7 @@ export class Thumbs {
     const { edge, kept } = few ? fitting([...own, ...others], Math.max(36, Math.min(96, images.edge * 2)))
       : { edge: Math.max(28, Math.min(CELL - 4, images.edge * 2)), kept: [...spread(others), ...own] };
     map.reach = Math.max(REACH, edge * 0.6);
-    this.edge = edge;
+    Object.assign(this, { edge, kept });
     this.all(kept, edge, ratio);
     this.onshown(this.shown, inView.length);
   }
