@@ -20,7 +20,7 @@ import atlas  # noqa: E402
 from atlas.activations import records  # noqa: E402
 from tests import tiny  # noqa: E402
 
-records.PART = 16  # several parts of so few images
+PART = 16  # several parts of so few images
 
 
 def build(world: Path, root: Path) -> None:
@@ -57,6 +57,7 @@ def attempt(world: Path, root: Path, seconds: float) -> str:
 
 def main() -> None:
     world, scratch = Path(sys.argv[1]), Path(sys.argv[2])
+    records.PART = PART
     build(world, scratch)  # compiles what numba compiles
     started = time.monotonic()
     attempt(world, scratch / "again", -1)

@@ -126,7 +126,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing_finished(world, undisturbed, small_disk, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("atlas.activations.records.PART", 16)
+    monkeypatch.setattr("atlas.activations.records.PART", killed.PART)
     root = small_disk / "atlas"
     with pytest.raises(AtlasError, match=r"full|free"):
         killed.build(world, root)
@@ -141,7 +141,10 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing_finished(world, undistu
 
 def test_two_builds_at_once_both_succeed(world, undisturbed, tmp_path):
     root = tmp_path / "atlas"
-    script = f"from pathlib import Path; from tests import killed; killed.build(Path({str(world)!r}), Path({str(root)!r}))"
+    script = (
+        "from pathlib import Path; from tests import killed; killed.records.PART = killed.PART\n"
+        f"killed.build(Path({str(world)!r}), Path({str(root)!r}))"
+    )
     both = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
         assert process.wait() == 0, process.stderr.read() if process.stderr else ""
