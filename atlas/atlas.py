@@ -68,6 +68,14 @@ class Atlas:
             if header["stage"] == stage and all(header["fields"].get(f) == v for f, v in fields.items())
         ]
 
+    def field(self, name: str, field: str) -> Any:
+        """Return one plain field of an artifact; AtlasError where its record.json has lost it."""
+        try:
+            return self.headers[name]["fields"][field]
+        except KeyError:
+            folder = self.store.path(name)
+            raise AtlasError(f"{folder} is damaged (no {field}): remove it and build again") from None
+
     def inputs(self, name: str, role: str) -> list[str]:
         """Return the names of the artifacts that an artifact was made from in one role."""
         found = self.headers[name]["inputs"].get(role, [])
@@ -113,7 +121,7 @@ class Atlas:
     @property
     def layers(self) -> list[str]:
         """The layers with vectors, in order of execution."""
-        found = {self.headers[n]["fields"]["layer"]: self.headers[n]["fields"]["number"] for n in self.names("activations")}
+        found = {self.field(n, "layer"): self.field(n, "number") for n in self.names("activations")}
         return sorted(found, key=lambda layer: found[layer])
 
     def layouts(self) -> pd.DataFrame:
@@ -145,7 +153,7 @@ class Atlas:
         if not layers:
             raise AtlasError(f"the atlas in {self.store.root} holds no layer's vectors: build one with `atlas build`")
         outputs = self.network_record.outputs
-        wide = [layer for layer in layers if self.headers[self.activation_name(layer)]["fields"]["unit_count"] != outputs]
+        wide = [layer for layer in layers if self.field(self.activation_name(layer), "unit_count") != outputs]
         return (wide or layers)[-1]
 
     def activation_name(self, layer: str | None = None) -> str:
@@ -175,7 +183,7 @@ class Atlas:
     def statistics(self, layer: str | None = None) -> Statistics:
         """Return a layer's statistics per unit; an unknown layer raises AtlasError with the closest matches."""
         layer = self.layer_name(layer)
-        known = [self.headers[name]["fields"]["layer"] for name in self.names("statistics")]
+        known = [self.field(name, "layer") for name in self.names("statistics")]
         if layer not in known:
             raise choose("layer with statistics", layer, known)
         return self.record(Statistics, "statistics", layer=layer)
@@ -346,7 +354,7 @@ class Atlas:
             "accuracy": said.accuracy if said else {},
             "layers": [
                 {
-                    k: self.headers[self.activation_name(layer)]["fields"][k]
+                    k: self.field(self.activation_name(layer), k)
                     for k in ("number", "layer", "functional", "unit_count", "dtype")
                 }
                 for layer in self.layers

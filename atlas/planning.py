@@ -71,8 +71,6 @@ def choose_layers(wanted: Sequence[str | int], layers: pd.DataFrame, *, function
     for text in wanted or default_layers(layers, outputs):
         name, _, own = str(text).partition("=")
         row = find_layer(layers, name)
-        if not row["units"]:
-            raise AtlasError(f"layer {one_line(row['name'])} yields no numbers per image: choose another of `atlas layers`")
         chosen.append(LayerChoice(str(row["name"]), int(row["number"]), str(Functional.parse(own or functional))))
     twice = [c.name for k, c in enumerate(chosen) if c.name in [d.name for d in chosen[:k]]]
     if twice:

@@ -18,7 +18,6 @@ from atlas.data.reading import Reader
 from atlas.data.records import Images
 from atlas.models.preprocess import Preprocess
 from atlas.models.records import ClassMap
-from atlas.progress import Progress
 from atlas.store import Files, Store, digest
 
 LABELS = ["bag", "boot", "coat"]
@@ -138,17 +137,6 @@ def make_pixels(count: int, edge: int = 8, seed: int = 0) -> np.ndarray:
 def class_map(outputs: list[int] | None = None) -> ClassMap:
     outputs = [0, 1, 2] if outputs is None else outputs
     return ClassMap([f"output {i}" for i in range(len(outputs))], outputs, LABELS, "order", "")
-
-
-class Told(Progress):
-    """Keeps what the user is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def run(root: Any, net: Net, images: Images, reader: Reader, **options: Any) -> extract.Pass:

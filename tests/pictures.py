@@ -11,19 +11,7 @@ from PIL import Image
 from atlas.data.gathered import Gathered
 from atlas.data.records import Images
 from atlas.data.sources import read_images
-from atlas.progress import Progress
 from atlas.store import Store
-
-
-class Notes(Progress):
-    """A progress that keeps what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def pattern(seed: int, height: int = 20, width: int = 20, rgb: bool = False) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -17,20 +18,9 @@ from atlas.data.sources import choose_images
 from atlas.errors import AtlasError
 from atlas.maps.records import Layout
 from atlas.pages.view import View
-from atlas.progress import Progress
 from atlas.store import Recipe, Store
 from tests import tiny
-
-
-class Heard(Progress):
-    """Keeps what was told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
+from tests.heard import Heard
 
 
 def build(world, root, **options):
@@ -498,3 +488,13 @@ def test_an_atlas_that_cannot_be_added_to_is_told_before_the_work(world, tmp_pat
     with pytest.raises(AtlasError, match="remove that file and build again; what is finished is found, not made anew"):
         build(world, tmp_path / "a")
     assert not Store(tmp_path / "a").artifacts()
+
+
+def test_a_record_that_lost_a_field_is_one_clear_line(world, tmp_path):
+    opened, _ = build(world, tmp_path / "a")
+    path = opened.store.path(opened.activation_name()) / "record.json"
+    header = json.loads(path.read_text())
+    del header["fields"]["unit_count"]
+    path.write_text(json.dumps(header))
+    with pytest.raises(AtlasError, match=r"is damaged \(no unit_count\): remove it and build again"):
+        atlas.open(opened.store.root).summary()

@@ -20,7 +20,8 @@ from atlas.data import fetching, named
 from atlas.data.fetching import Advance, Unavailable
 from atlas.data.reading import ArrayReader, open_reader
 from atlas.errors import AtlasError
-from tests.pictures import Notes, build, cut, gather, pattern
+from tests.heard import Heard
+from tests.pictures import build, cut, gather, pattern
 
 TRAIN, TEST = 30, 12
 
@@ -67,7 +68,7 @@ def good(folder: Path, advance: Advance) -> named.Arrays:
 def test_the_official_source_comes_first_and_a_second_fetch_does_nothing(
     fake: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    asked, notes = fake(good, down), Notes()
+    asked, notes = fake(good, down), Heard()
     dataset = named.fetch("mnist", tmp_path / "datasets", notes)
     assert asked == ["source 0"] and notes.lines == ["MNIST is from source 0, its SHA-256 as expected"]
     assert np.array_equal(dataset.images["test"], tiny_arrays()["test-images"]) and dataset.labels == list("0123456789")
@@ -84,7 +85,7 @@ def test_a_source_that_is_down_is_passed_over_and_named(fake: Callable[..., list
         arrays["test-images"] = arrays["test-images"] ^ 1
         return arrays
 
-    asked, notes = fake(down, altered, good), Notes()
+    asked, notes = fake(down, altered, good), Heard()
     named.fetch("mnist", tmp_path, notes)
     assert asked == ["source 0", "source 1", "source 2"]
     assert notes.lines[0].startswith("MNIST is from source 2, its SHA-256 as expected, not from source 0 (Name or service")

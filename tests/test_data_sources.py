@@ -12,9 +12,9 @@ from PIL import Image
 from atlas.data.hashes import FileHashes
 from atlas.data.records import COLUMNS, Images
 from atlas.errors import AtlasError
-from atlas.progress import Progress
 from atlas.store import Store
-from tests.pictures import Notes, build, class_folders, gather, pattern, write
+from tests.heard import Heard
+from tests.pictures import build, class_folders, gather, pattern, write
 
 
 def test_a_subfolder_is_a_class_whatever_lies_deeper_in_it(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_an_image_is_known_by_its_bytes_and_a_duplicate_by_its_number(tmp_path: 
 
 def test_a_limit_is_stratified_seeded_and_stated(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "pets", {"cat": 12, "dog": 6, "eel": 2})
-    notes = Notes()
+    notes = Heard()
     images = build(str(root), tmp_path, limit=10, seed=4, progress=notes)
     assert images.table["label"].value_counts().to_dict() == {"cat": 6, "dog": 3, "eel": 1}
     assert images.table["path"].is_monotonic_increasing
@@ -147,7 +147,7 @@ def test_links_are_followed_only_where_they_stay_inside(tmp_path: Path) -> None:
     (root / "cat" / "inside.png").symlink_to(root / "cat" / "000.png")
     (root / "cat" / "out.png").symlink_to(tmp_path / "outside.png")
     (root / "cat" / "loop").symlink_to(root)
-    notes = Notes()
+    notes = Heard()
     images = build(str(root), tmp_path, progress=notes)
     assert images.table["path"].tolist() == ["cat/000.png", "cat/inside.png"]
     assert images.counts["refused"] == 2
@@ -242,8 +242,6 @@ def test_files_of_other_kinds_are_told_by_kind(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "pets", {"cat": 2})
     for k in range(3):
         (root / "cat" / f"{k}.heic").write_bytes(b"x")
-    heard: list[str] = []
-    progress = Progress()
-    progress.note = heard.append  # type: ignore[method-assign]
-    gather(str(root), tmp_path, progress=progress)
-    assert heard == ["3 files are of no kind that is read, and are left out: 3 .heic"]
+    heard = Heard()
+    gather(str(root), tmp_path, progress=heard)
+    assert heard.lines == ["3 files are of no kind that is read, and are left out: 3 .heic"]

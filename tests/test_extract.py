@@ -26,13 +26,13 @@ from atlas.models.preprocess import Preprocess
 from atlas.planning import LayerChoice
 from atlas.stages import build_activations, build_predictions, build_statistics
 from atlas.store import Store
+from tests.heard import Heard
 from tests.passes import (
     GREY,
     Net,
     PixelReader,
     Tiny,
     TinyViT,
-    Told,
     as_input,
     class_map,
     logits_of_parts,
@@ -212,7 +212,7 @@ def oracle(values: np.ndarray, groups: np.ndarray) -> dict[tuple[int, ...], tupl
 
 
 def test_another_class_map_makes_new_moments_and_no_new_layer(tmp_path: Path, small_parts: None) -> None:
-    images, pixels, told = make_images(23), make_pixels(23), Told()
+    images, pixels, told = make_images(23), make_pixels(23), Heard()
     first = run(tmp_path, Net(Tiny()), images, PixelReader(pixels), **MOMENTS)
     before = bytes_under(tmp_path)
     other = run(tmp_path, Net(Tiny()), images, PixelReader(pixels), class_map=class_map([2, 0, 1]), progress=told, **MOMENTS)
@@ -235,7 +235,7 @@ def test_another_class_map_keeps_the_activations_and_makes_new_statistics(tmp_pa
         done, roots = run(tmp_path, Net(Tiny()), images, reader, **options), ["images-0", "network-0"]
         activations = build_activations(store, done, layer, roots, {})
         made.append((activations, build_statistics(store, done, layer, roots), options["class_map"]))
-    predictions = [build_predictions(store, done, images, roots, each[2], Told()) for each in made]
+    predictions = [build_predictions(store, done, images, roots, each[2], Heard()) for each in made]
     assert made[0][0] == made[1][0] and made[0][1] != made[1][1] and len(set(predictions)) == 2
 
 
@@ -546,7 +546,7 @@ def test_a_layer_called_twice_is_told(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) + super().forward(-x)
 
-    told, pixels, net = Told(), make_pixels(5), Net(Twice())
+    told, pixels, net = Heard(), make_pixels(5), Net(Twice())
     done = run(tmp_path, net, make_images(5), PixelReader(pixels), progress=told)
     assert told.lines == ["layer conv2 is called 2 times in a forward pass: its first call is used"]
     expected = plain_hook_loop(Tiny(), "conv2", as_input(pixels))[0].mean((2, 3))
@@ -579,7 +579,7 @@ def bright_pixels(count: int, *bright: int) -> np.ndarray:
 
 
 def test_a_layer_beyond_float16_is_stored_as_float32_and_says_so(tmp_path: Path, small_parts: None) -> None:
-    net, told = bright_network(1e5), Told()
+    net, told = bright_network(1e5), Heard()
     reader = PixelReader(bright_pixels(20, 13))
     done = run(tmp_path, net, make_images(20), reader, vectors={"0": "max"}, precision="bfloat16", progress=told)
     first, second = parts_of(tmp_path, done.vectors["0"])

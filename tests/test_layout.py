@@ -22,8 +22,8 @@ from atlas.maps.layout import pca_layout, tsne_layout, umap_layout
 from atlas.maps.neighbours import build_neighbours
 from atlas.maps.pca import principal_axes
 from atlas.maps.records import Layout, Neighbours
-from atlas.progress import Progress
 from atlas.store import Recipe, Store
+from tests.heard import Heard
 
 METHODS = [umap_layout, tsne_layout, pca_layout]
 TWICE = """
@@ -46,16 +46,12 @@ def digits_map(method: str) -> Layout:
     return make(vectors, neighbours)
 
 
-class Told(Progress):
-    """Keeps what it is told."""
+class Told(Heard):
+    """Counts the steps too."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: list[str] = []
         self.steps = 0
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
     def show(self, name, total):
         from contextlib import nullcontext

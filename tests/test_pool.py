@@ -11,15 +11,7 @@ import pytest
 from atlas.errors import AtlasError
 from atlas.pool import run_all
 from atlas.progress import Progress
-
-
-class Heard(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
+from tests.heard import Heard
 
 
 def work(number: int, *, progress: Progress) -> tuple[int, str | None]:

@@ -20,7 +20,7 @@ from atlas.errors import AtlasError
 from atlas.models import training_files
 from atlas.models.precision import has_fast_bfloat16, resolve
 from atlas.models.reference import load_reference
-from atlas.models.training import TrainingData, TrainingResult, one_cycle, train
+from atlas.models.training import TrainingData, TrainingResult, alone, one_cycle, train
 from atlas.models.training_data import augmented, hold_out, pixel_moments
 from atlas.progress import Progress
 
@@ -286,3 +286,22 @@ def test_a_resume_file_from_elsewhere_is_refused_and_not_executed(tmp_path: Path
     with pytest.raises(AtlasError, match=r"cannot be read .* remove it to train from the start"):
         train_small(tmp_path / "out")
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_second_training_in_one_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    with alone(tmp_path / "t"), pytest.raises(AtlasError, match="another training is at work in"), alone(tmp_path / "t"):
+        pass
+    assert not list((tmp_path / "t").iterdir())
+
+
+def test_a_loss_that_is_no_number_stops_with_the_rate_to_lower(tmp_path: Path) -> None:
+    data = TrainingData(*bars(60, seed=0), *bars(60, seed=1), labels=["lying", "standing", "none"], name="bars")
+    with pytest.raises(AtlasError, match=r"the loss is (nan|inf) in epoch \d+ .*: train with a smaller --lr"):
+        train("residual-mlp", data, out=tmp_path / "t", epochs=3, lr=1e30, net_arguments={"depth": 8, "scaling": "none"})
+
+
+def test_images_that_are_not_square_are_refused() -> None:
+    images, labels = np.zeros((6, 12, 20), np.uint8), np.arange(6) % 2
+    with pytest.raises(AtlasError, match="images are 20 × 12 pixels: our networks train on square ones"):
+        TrainingData(images, labels, images, labels, ["a", "b"], "wide")

@@ -6,12 +6,14 @@ import dataclasses
 import importlib.metadata
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from atlas.errors import AtlasError
@@ -69,9 +71,25 @@ def train(
     finished = open_folder(out, recipe)
     if finished:
         return finished
-    run = Run.start(recipe, data, torch.device(device), out)
-    run.go(progress or Progress())
-    return run.finish(data)
+    with alone(out):
+        run = Run.start(recipe, data, torch.device(device), out)
+        run.go(progress or Progress())
+        return run.finish(data)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold the folder of a training, so that a second one in it is refused, not mixed with this."""
+    lock = FileLock(out / "training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise AtlasError(f"another training is at work in {out}: wait for it, or choose another -o") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def open_folder(out: Path, recipe: Mapping[str, Any]) -> TrainingResult | None:
