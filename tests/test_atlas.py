@@ -253,6 +253,11 @@ def test_statistics_can_be_kept_of_layers_without_vectors(world, tmp_path):
     assert opened.patterns("conv2").mean.shape == (3, 16)
 
 
+def test_a_layout_in_parallel_is_another_artifact_and_as_faithful(world, tmp_path):
+    opened, _ = build(world, tmp_path / "a", layouts=["umap", "umap,parallel=1"])
+    assert len(opened.layouts()) == 2 and (opened.layouts()["trustworthiness"] > 0.9).all()
+
+
 def test_sampled_positions_are_points_of_their_images(world, tmp_path):
     opened, _ = build(world, tmp_path / "a", layers=["pool=positions:3"])
     record = opened.activations("pool")

@@ -369,6 +369,19 @@ def test_the_fastest_batch_size_is_chosen_and_the_smallest_within_noise() -> Non
     assert choose_batch(forward, limit=32, clock=clock) == 32
 
 
+def test_a_moment_of_noise_does_not_decide_the_batch_size() -> None:
+    rates = {size: 10_000.0 * min(size, 64) / 64 for size in (16, 32, 64, 128, 256, 512)}
+    forward, clock = simulated(rates)
+    calls = [0]
+
+    def disturbed(size: int) -> None:
+        calls[0] += 1
+        for _ in range(20 if calls[0] in (2, 3, 4, 8, 15) else 1):  # every size but the smallest is hit at least once
+            forward(size)
+
+    assert choose_batch(disturbed, clock=clock) == 64
+
+
 def test_a_batch_that_does_not_fit_into_memory_is_not_chosen() -> None:
     rates = {size: float(size) for size in (16, 32, 64, 128, 256, 512)}
     forward, clock = simulated(rates, memory=64)

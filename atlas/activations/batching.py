@@ -30,8 +30,8 @@ AHEAD = 3  # batches decoded before the network asks for them: enough to never w
 CHUNK = 16  # images one thread decodes at a time; one by one, small images would cost more to hand over than to decode
 SIZES = (16, 32, 64, 128, 256, 512)  # batches beyond these ran no faster, and small images ran slower
 NOISE = 0.05  # rates closer than this are one rate, and the smaller batch is taken
-SLOW = 0.75  # a size below this share of the best rate ends the trial: larger ones only get slower
-TRIAL_SECONDS = 4.0  # longest that one timed batch of a trial should take
+ROUNDS = 6  # each over all sizes, so that what disturbs the machine for a moment disturbs them alike; the best time counts
+TRIAL_SECONDS = 4.0  # after a round that ends later there is no other; twice the longest batch that is tried
 
 
 @dataclass(frozen=True)
@@ -151,32 +151,36 @@ def choose_batch(
     `forward(size)` runs one batch. Sizes beyond `limit` are not tried; one that does not fit into memory ends the trial,
     and where even the smallest does not fit, half of it is tried, down to one image.
     """
-    rates: dict[int, float] = {}
-    for size in [s for s in SIZES if s <= max(limit, SIZES[0])]:
-        try:
-            seconds = _seconds_of(forward, size, clock)
-        except Exception as reason:
-            if not out_of_memory(reason):
-                raise
+    sizes = [size for size in SIZES if size <= max(limit, SIZES[0])]
+    best: dict[int, float] = {}
+    started = clock()
+    for _ in range(ROUNDS):
+        sizes = _time_each(forward, sizes, best, clock)
+        if clock() - started > TRIAL_SECONDS:
             break
-        rates[size] = size / seconds
-        if rates[size] < SLOW * max(rates.values()) or 2 * seconds > TRIAL_SECONDS:
-            break
-    if not rates:
+    if not best:
         return _that_fits(forward, SIZES[0] // 2)
+    rates = {size: size / seconds for size, seconds in best.items()}
     return min(size for size, rate in rates.items() if rate >= (1 - NOISE) * max(rates.values()))
 
 
-def _seconds_of(forward: Callable[[int], None], size: int, clock: Callable[[], float]) -> float:
-    """The best of a few timed runs, after one that warms up; a run that is already long is timed itself."""
-    taken = []
-    for _ in range(4):
+def _time_each(
+    forward: Callable[[int], None], sizes: Sequence[int], best: dict[int, float], clock: Callable[[], float]
+) -> list[int]:
+    """Time one batch of each size, keep each size's best in `best`; return the sizes worth another round."""
+    for place, size in enumerate(sizes):
         started = clock()
-        forward(size)
-        taken.append(max(clock() - started, 1e-9))
-        if taken[-1] > TRIAL_SECONDS / 4:
-            break
-    return min(taken)
+        try:
+            forward(size)
+        except Exception as reason:
+            if not out_of_memory(reason):
+                raise
+            return list(sizes[:place])
+        seconds = max(clock() - started, 1e-9)
+        best[size] = min(seconds, best.get(size, seconds))
+        if 2 * seconds > TRIAL_SECONDS:
+            return list(sizes[: place + 1])
+    return list(sizes)
 
 
 def _that_fits(forward: Callable[[int], None], size: int) -> int:
