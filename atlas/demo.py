@@ -38,10 +38,11 @@ def closing_words(atlas: Atlas, folder: Path, progress: Progress, seconds: float
     """Return what the demo says when the atlas stands: the time of each stage, what to try, how to bring one's own."""
     command = Path(".venv") / "bin" / "atlas"
     test_image = int((atlas.image_record.table["split"] == "held-out").to_numpy().argmax())
+    stages = {**progress.seconds, "in all": seconds}
+    width = max(map(len, stages))
     return [
         "",
-        *(f"  {name:<40} {taken:6.1f} s" for name, taken in progress.seconds.items()),
-        f"  {'in all':<40} {seconds:6.1f} s",
+        *(f"  {name:<{width}} {taken:6.1f} s" for name, taken in stages.items()),
         "",
         f"an image's neighbours:   {command} query {folder} {test_image} -k 5 --sheet neighbours.png",
         f"the classes' patterns:   {command} patterns {folder} --stat mean -o patterns.png",

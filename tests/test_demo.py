@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -89,7 +88,7 @@ def test_run_again_it_builds_nothing_and_serves_at_once(demo):
         assert time.monotonic() - started < 24
         assert "Fashion-MNIST" in page
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(10)
         assert process.stderr is not None
         said = process.stderr.read()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import atlas
 from tests import own_network
@@ -114,9 +115,14 @@ def test_an_animal_is_nearest_to_an_animal(exact):
 
 
 @pytest.mark.long
-def test_a_file_finds_itself_and_then_its_like(exact):
+def test_a_file_of_the_atlas_is_known_and_a_new_one_finds_its_like(exact, tmp_path):
     file = exact.store.root.parent / exact.images()["path"].iloc[JEEPS[0]]
-    assert exact.neighbours(file, k=2)["image"].tolist() == JEEPS
+    known = exact.neighbours(file, k=1)
+    assert known.attrs["row"] == JEEPS[0] and known["image"].tolist() == JEEPS[1:]
+    with Image.open(file) as photograph:
+        photograph.save(tmp_path / "new.png")  # the same pixels in other bytes
+    new = exact.neighbours(tmp_path / "new.png", k=2)
+    assert new.attrs["row"] is None and new["image"].tolist() == JEEPS
 
 
 @pytest.mark.long
