@@ -78,7 +78,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def go(url: str, *, scheme: str = "dark", ready: bool = True) -> Page:
         context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)  # a loaded machine has taken 10 s for one page
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
