@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -26,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended: 128 + SIGINT
 AtlasArgument = Annotated[Path, typer.Argument(metavar="ATLAS", help="The atlas's folder, such as cache/fashion-mnist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for a script to read.")]
@@ -36,19 +39,17 @@ LayerOption = Annotated[str | None, typer.Option("--layer", "-l", help="The laye
 
 def main() -> None:
     """Run the command; a user's mistake is one line and exit code 2."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop_at_once)
     try:
         with redirect_stdout(sys.stderr):  # what a user's network prints is no part of an answer; `say` goes past it
-            code = app(standalone_mode=False)
-        if code == INTERRUPTED:  # typer's own answer to Ctrl-C
-            raise KeyboardInterrupt
+            app(standalone_mode=False)
     except AtlasError as mistake:
         fail(str(mistake))
     except typer.Abort:
         sys.exit(INTERRUPTED)
     except typer.Exit as wanted:
         sys.exit(wanted.exit_code)
-    except KeyboardInterrupt:
-        fail("stopped; what was finished is kept, and the same command goes on from there", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left; so do we, in silence
     except Exception as error:
@@ -56,6 +57,15 @@ def main() -> None:
             command = getattr(getattr(error, "ctx", None), "command_path", "atlas")
             fail(f"{error.format_message()} (`{command} --help` shows the options)")
         raise
+
+
+def stop_at_once(signum: int, frame: object) -> NoReturn:
+    """End on Ctrl-C without unwinding, for libraries have swallowed the exception; a build survives a kill at any moment."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the bars hide the cursor
+    os.write(2, f"{shown}atlas: {STOPPED}\n".encode())
+    os._exit(INTERRUPTED)
 
 
 def say(text: object) -> None:
