@@ -46,6 +46,8 @@ def run_all(tasks: Sequence[Task], *, workers: int, progress: Progress) -> list[
     """
     if workers <= 1 or len(tasks) <= 1:
         return [function(*arguments, progress=progress) for function, arguments in tasks]
+    # Python's own helper would tell of semaphores when the command is ended by Ctrl-C; the system clears them all the same.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     teller = threading.Thread(target=_tell, args=(queue, progress), daemon=True)
