@@ -20,7 +20,7 @@ from atlas.errors import AtlasError, choose, one_line
 from atlas.maps.records import Layout, Neighbours
 from atlas.models.records import NetworkRecord
 from atlas.patterns.classes import ClassPatterns, class_patterns
-from atlas.store import Store
+from atlas.store import Store, inputs_of
 
 if TYPE_CHECKING:
     from atlas.models.network import Network
@@ -78,8 +78,7 @@ class Atlas:
 
     def inputs(self, name: str, role: str) -> list[str]:
         """Return the names of the artifacts that an artifact was made from in one role."""
-        found = self.headers[name]["inputs"].get(role, [])
-        return [found] if isinstance(found, str) else list(found)
+        return inputs_of(self.headers[name], role)
 
     def record(self, kind: type[R], stage: str, **fields: Any) -> R:
         """Return the newest record of one stage with these fields; AtlasError when there is none."""
@@ -223,8 +222,9 @@ class Atlas:
         image = np.asarray(record.point_image)[points]
         found = pd.DataFrame({"image": image, "distance": distances})
         found = found[found["image"] != row].sort_values("distance", kind="stable").drop_duplicates("image").head(k)
-        columns = [c for c in ("image_id", "path", "label", "split", "prediction") if c in self.images()]
-        found = found.join(self.images()[columns], on="image").reset_index(drop=True)
+        table = self.images()
+        columns = [c for c in ("image_id", "path", "label", "split", "prediction") if c in table]
+        found = found.join(table[columns], on="image").reset_index(drop=True)
         found.attrs = {"layer": self.layer_name(layer), "metric": index.metric, "row": row}
         return found[["image", *columns, "distance"]]
 
@@ -252,7 +252,7 @@ class Atlas:
         return int(rows[0]) if len(rows) else None
 
     def _index(self, activations: str) -> Neighbours:
-        names = [n for n in self.names("neighbours") if self.headers[n]["inputs"]["activations"] == [activations]]
+        names = [n for n in self.names("neighbours") if self.inputs(n, "activations") == [activations]]
         if not names:
             raise AtlasError(f"the atlas in {self.store.root} holds no neighbours of that layer: build it again")
         return self.store.read(names[-1], Neighbours)

@@ -6,31 +6,33 @@ import math
 import time
 from typing import Any
 
+from atlas.machine import cores
+from atlas.maps.neighbours import EXACT_UP_TO
 from atlas.pipeline import Plan, sample_input
-from atlas.planning import LISTED, positions
+from atlas.planning import graphs_needed, positions
 
-# Seconds per point on one core, from `make demo` on two loaded cores; an estimate, and printed as one.
-SECONDS_PER_POINT = {"umap": 7e-4, "tsne": 2.4e-3, "pca": 2e-5, "neighbours": 1.5e-4}
+# Seconds per point on one core, as the demo's records have them (70 000 points): an estimate, and printed as one.
+SECONDS_PER_POINT = {"umap": 3.2e-4, "tsne": 1.1e-3, "pca": 1.5e-5}
+SECONDS_PER_PAIR = 6e-9  # of points, in the exact search for neighbours, on one core
+BYTES_PER_VALUE = 2 + 1  # float16 in the part, uint8 for colour; the index holds it once more, as float32
+BYTES_PER_THUMBNAIL = 300
 
 
 def estimate(todo: Plan) -> dict[str, Any]:
     """Return what a build would take: images, points, bytes on disk and seconds, the network's speed tried on it."""
-    seconds_per_image = _try_speed(todo)
-    points = sum(todo.images.count * positions(layer.functional) for layer in todo.layers)
+    count, workers = todo.images.count, min(todo.run["workers"], max(1, len(todo.layouts)))
+    points = {layer.name: count * positions(layer.functional) for layer in todo.layers}
     units = dict(zip(todo.record.layers["name"], todo.record.layers["units"], strict=True))
-    vectors = sum(todo.images.count * positions(c.functional) * units[c.name] * 3 for c in todo.layers)
-    graphs = len({choice.layers for choice in todo.layouts} | {(layer.name,) for layer in todo.layers})
-    of = {layer.name: positions(layer.functional) for layer in todo.layers}
-    maps = sum(SECONDS_PER_POINT[c.method] * todo.images.count * of[c.layers[0]] for c in todo.layouts)
+    graphs = graphs_needed(todo.layers, todo.layouts)
+    lists = sum((8 * k + 4 * sum(units[name] for name in layers)) * points[layers[0]] for layers, k in graphs.items())
+    pairs = sum(min(points[layers[0]], EXACT_UP_TO) * points[layers[0]] for layers in graphs)
+    maps = sum(SECONDS_PER_POINT[choice.method] * points[choice.layers[0]] for choice in todo.layouts)
+    values = sum(points[name] * units[name] for name in points)
     return {
-        "images": todo.images.count,
-        "points": points,
-        "bytes": int(vectors * 2 + graphs * todo.images.count * LISTED * 8 + todo.images.count * 300),
-        "seconds": math.ceil(
-            seconds_per_image * todo.images.count
-            + graphs * SECONDS_PER_POINT["neighbours"] * todo.images.count
-            + maps / min(todo.run["workers"], max(1, len(todo.layouts)))
-        ),
+        "images": count,
+        "points": sum(points.values()),
+        "bytes": int(BYTES_PER_VALUE * values + lists + BYTES_PER_THUMBNAIL * count),
+        "seconds": math.ceil(_try_speed(todo) * count + SECONDS_PER_PAIR * pairs / cores() + maps / workers),
         "layers": [f"{layer.name} ({layer.functional})" for layer in todo.layers],
         "layouts": [choice.title for choice in todo.layouts],
     }

@@ -15,7 +15,6 @@ from atlas.data.records import Images
 from atlas.errors import AtlasError, choose
 from atlas.models.records import ClassMap, NetworkRecord
 from atlas.planning import (
-    LISTED,
     LayerChoice,
     LayoutChoice,
     check_folder,
@@ -23,13 +22,14 @@ from atlas.planning import (
     check_run,
     choose_layers,
     dataset_folder,
+    graphs_needed,
     parse_layouts,
     read_layout,
 )
 from atlas.pool import Task, run_all
 from atlas.progress import Progress
 from atlas.stages import build_activations, build_layout, build_neighbours, build_predictions, build_statistics
-from atlas.store import Recipe, Store
+from atlas.store import Recipe, Store, inputs_of
 
 if TYPE_CHECKING:
     import torch
@@ -284,8 +284,7 @@ def _map_all(todo: Plan, names: list[str], progress: Progress) -> list[str]:
     of_layer = {todo.store.header(name)["fields"]["layer"]: name for name in names if name.startswith("activations-")}
     made: list[str] = []
     graphs: dict[tuple[str, ...], str] = {}
-    for layers in dict.fromkeys([(layer.name,) for layer in todo.layers] + [choice.layers for choice in todo.layouts]):
-        k = max([LISTED, *(c.neighbours_needed for c in todo.layouts if c.layers == layers)])
+    for layers, k in graphs_needed(todo.layers, todo.layouts).items():
         graphs[layers] = build_neighbours(
             todo.store, [of_layer[name] for name in layers], metric=todo.metric, k=k, seed=todo.seed, progress=progress
         )
@@ -365,7 +364,7 @@ def _tell_counts(images: Images, progress: Progress) -> None:
             progress.note(f"  and {len(bad) - 10} more: the column `error` of the images lists them all")
     twice = int((images.table["duplicate_of"] >= 0).sum())
     if twice:
-        progress.note(f"{twice} images are exact duplicates of others: the column `duplicate_of` marks them")
+        progress.note(f"exact duplicates of other images: {twice}, marked in the column `duplicate_of`")
 
 
 def _staying(store: Store, images: str, new: Sequence[str], before: Sequence[str]) -> list[str]:
@@ -378,27 +377,21 @@ def _staying(store: Store, images: str, new: Sequence[str], before: Sequence[str
     replaced = {about[name] for name in new}
     stay = [n for n in before if images in {n, *_ancestors(store, n)} and about[n] not in replaced]
     gone = {name for name in before if name not in stay}
-    stay = [name for name in stay if gone.isdisjoint(_inputs(headers[name], "activations"))]
-    networks = {network for name in [*stay, *new] for network in _inputs(headers[name], "network")}
+    stay = [name for name in stay if gone.isdisjoint(inputs_of(headers[name], "activations"))]
+    networks = {network for name in [*stay, *new] for network in inputs_of(headers[name], "network")}
     return [name for name in before if name in stay or name in networks]
 
 
 def _subject(store: Store, header: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what an artifact is about: of two with one subject the later replaces the earlier."""
     if header["stage"] in ("predictions", "statistics", "activations"):
-        networks = [store.header(name)["fields"].get("identity") for name in _inputs(header, "network")]
+        networks = [store.header(name)["fields"].get("identity") for name in inputs_of(header, "network")]
         return header["stage"], *networks, header["fields"].get("layer"), header["fields"].get("functional")
     if header["stage"] == "neighbours":
-        return header["stage"], *_inputs(header, "activations")
+        return header["stage"], *inputs_of(header, "activations")
     return header["stage"], header["key"]
 
 
-def _inputs(header: Mapping[str, Any], role: str) -> list[str]:
-    found = header["inputs"].get(role, [])
-    return [found] if isinstance(found, str) else list(found)
-
-
 def _ancestors(store: Store, name: str) -> set[str]:
-    header = store.header(name)
-    parents = {parent for role in header["inputs"] for parent in _inputs(header, role)}
+    parents = set(inputs_of(store.header(name)))
     return parents.union(*(_ancestors(store, p) for p in parents if not p.startswith("parts/") and store.has(p)))

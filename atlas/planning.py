@@ -13,6 +13,7 @@ import pandas as pd
 
 from atlas.errors import AtlasError, choose, one_line
 from atlas.machine import cores
+from atlas.maps.records import LEAST_POINTS, METHOD_NAMES
 
 # Each method's own parameters and their defaults; a test holds them equal to those of atlas.maps.layout.
 METHODS: dict[str, dict[str, Any]] = {
@@ -21,7 +22,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "pca": {},
 }
 KINDS: dict[str, type] = {"n_neighbors": int, "min_dist": float, "epochs": int, "perplexity": float, "parallel": int}
-LEAST_POINTS = {"umap": 4, "tsne": 4, "pca": 2}  # those of atlas.maps.layout, looked at before the long work
 PRECISIONS = ("auto", "bfloat16", "float32")
 LISTED = 30  # neighbours kept per point for the page, where no layout needs more
 NOT_LAYERS = r"Dropout|Flatten|Identity|\w+Pad\d?d"  # they repeat the layer before them
@@ -55,8 +55,7 @@ class LayoutChoice:
     def title(self) -> str:
         """For people: ``UMAP of fc1``."""
         of = self.layers[0] if len(self.layers) == 1 else f"{len(self.layers)} layers jointly"
-        name = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}[self.method]
-        return f"{name} of {of}"
+        return f"{METHOD_NAMES[self.method]} of {of}"
 
 
 def choose_layers(wanted: Sequence[str | int], layers: pd.DataFrame, *, functional: str, outputs: int) -> list[LayerChoice]:
@@ -160,6 +159,12 @@ def check_layouts(layouts: list[LayoutChoice], layers: list[LayerChoice], images
                 f"{choice.title} needs at least {LEAST_POINTS[choice.method]} points and there are {points}: "
                 "give more images, or `--layout pca`"
             )
+
+
+def graphs_needed(layers: Sequence[LayerChoice], layouts: Sequence[LayoutChoice]) -> dict[tuple[str, ...], int]:
+    """Return how many neighbours are listed per point, by layer, and by the layers that are laid out jointly."""
+    spaces = dict.fromkeys([(layer.name,) for layer in layers] + [choice.layers for choice in layouts])
+    return {space: max([LISTED, *(c.neighbours_needed for c in layouts if c.layers == space)]) for space in spaces}
 
 
 def check_folder(root: Path) -> None:

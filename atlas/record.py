@@ -186,6 +186,12 @@ def read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
+def inputs_of(header: Mapping[str, Any], role: str | None = None) -> list[str]:
+    """Return the names of the artifacts that a result was made from, in one role or in all."""
+    values = header["inputs"].values() if role is None else [header["inputs"].get(role, [])]
+    return [name for value in values for name in ([value] if isinstance(value, str) else value)]
+
+
 def _read_field(folder: Path, name: str, where: str) -> Any:
     if where not in (f"{name}.npy", f"{name}.parquet", f"{name}/"):
         raise AtlasError(f"{folder / 'record.json'} names the file {one_line(where)}, which is not one of its own")

@@ -27,6 +27,7 @@ from atlas.record import (
     Files,
     Stream,
     bytes_of,
+    inputs_of,
     read_header,
     read_record,
     sync_folder,
@@ -43,6 +44,7 @@ __all__ = [
     "Stream",
     "digest",
     "folder_bytes",
+    "inputs_of",
     "library_versions",
     "read_header",
     "read_record",
@@ -204,8 +206,7 @@ class Store:
             name = waiting.pop()
             if name not in found and self.has(name):
                 found.add(name)
-                for value in self.header(name)["inputs"].values():
-                    waiting += [value] if isinstance(value, str) else list(value)
+                waiting += inputs_of(self.header(name))
         return found
 
     def unreached(self) -> dict[str, int]:

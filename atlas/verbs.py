@@ -33,15 +33,11 @@ def layers(
     model: str | torch.nn.Module, *, weights: str | os.PathLike[str] | None = None, input_size: int | None = None
 ) -> pd.DataFrame:
     """Return a network's layers in order of execution: number (from 1), name, kind, shape, parameters, units."""
-    import torch
-
     from atlas.models.layers import list_layers
     from atlas.models.network import load_network
 
     network = load_network(model, weights=weights, input_size=input_size)
-    shape = network.preprocess
-    sample = torch.zeros(1, shape.channels, shape.height or 224, shape.width or 224)
-    return list_layers(network.module, sample)
+    return list_layers(network.module, network.sample())
 
 
 def train(
@@ -141,8 +137,8 @@ def query(
         check_writable(sheet, (".png",))
     row = opened.find_image(image)
     seen = {} if row is not None else opened.describe(image, layer)  # a new file goes through the network once
-    found = opened.neighbours(image if row is not None else seen[opened.layer_name(layer)], layer=layer, k=k)
-    said = opened.predict(image if row is not None else seen["logits"]) if opened.predictions is not None else None
+    found = opened.neighbours(row if row is not None else seen[opened.layer_name(layer)], layer=layer, k=k)
+    said = opened.predict(row if row is not None else seen["logits"]) if opened.predictions is not None else None
     known: Any = opened.images().loc[row] if row is not None else {}
     answer = {
         "query": str(image),

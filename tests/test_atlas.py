@@ -178,7 +178,7 @@ def test_exact_duplicates_are_told_and_marked(world, tmp_path):
     place = tmp_path / "images" / "test" / "disc"
     shutil.copy(place / "000.png", place / "copy.png")
     opened, heard = build(world, tmp_path / "a", images=str(tmp_path / "images"))
-    assert any("1 images are exact duplicates" in line for line in heard.lines)
+    assert any("exact duplicates of other images: 1," in line for line in heard.lines)
     assert (opened.images()["duplicate_of"] >= 0).sum() == 1 and opened.images()["image_id"].is_unique
 
 

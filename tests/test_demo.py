@@ -56,10 +56,10 @@ def test_the_maps_are_as_faithful_as_umap_and_tsne_are(demo):
     assert quality.loc[("tsne", "relu_fc1"), "recall"] > quality.loc[("umap", "relu_fc1"), "recall"] > 0.1
 
 
-def test_neighbours_share_their_label_as_often_as_the_network_is_right(demo):
-    rows = np.random.default_rng(0).choice(np.arange(60_000, 70_000), 200, replace=False)
+def test_neighbours_mostly_share_their_label(demo):
+    rows = np.random.default_rng(0).choice(np.arange(60_000, 70_000), 25, replace=False)
     label = demo.images()["label"].to_numpy()
-    same = [(demo.neighbours(int(row), k=5)["label"] == label[row]).mean() for row in rows[:25]]
+    same = [(demo.neighbours(int(row), k=5)["label"] == label[row]).mean() for row in rows]
     assert np.mean(same) > 0.8
 
 

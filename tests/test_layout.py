@@ -138,7 +138,7 @@ def test_what_the_points_do_not_allow_is_cut_and_stated() -> None:
     made = umap_layout(vectors, neighbours, progress=told)
     assert made.parameters["n_neighbors"] == 10
     assert made.parameters["cut"] == ["n_neighbors 15 cut to 10: there are 10 points"]
-    assert told.lines == ["umap of fc: n_neighbors 15 cut to 10: there are 10 points"]
+    assert told.lines == ["UMAP of fc: n_neighbors 15 cut to 10: there are 10 points"]
     made = tsne_layout(vectors, neighbours)
     assert made.parameters["perplexity"] == 3 and made.parameters["cut"] == ["perplexity 30 cut to 3: there are 10 points"]
     vectors = small(200)

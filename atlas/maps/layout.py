@@ -14,11 +14,8 @@ from atlas.maps import tsne, umap
 from atlas.maps.blocks import Rows, all_equal, check_vectors, whole_number
 from atlas.maps.pca import principal_axes, project
 from atlas.maps.quality import quality
-from atlas.maps.records import Layout, Neighbours
+from atlas.maps.records import LEAST_POINTS, METHOD_NAMES, Layout, Neighbours
 from atlas.progress import Progress
-
-NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
-LEAST = 4  # points: with three, the axes of a map mean nothing and the methods' own searches for a width do not converge
 
 
 def umap_layout(
@@ -38,7 +35,7 @@ def umap_layout(
     10 000 points. One thread and the same bytes each time; with `parallel` all threads, and another map each time.
     McInnes, Healy, Melville, arXiv 1802.03426.
     """
-    vectors = _check(vectors, neighbours, seed, "UMAP")
+    vectors = _check(vectors, neighbours, seed, "umap")
     _check_share("min_dist", min_dist)
     used, cut = umap.cut_neighbours(whole_number("n_neighbors", n_neighbors, 2), neighbours)
     epochs = whole_number("epochs", epochs, 1) if epochs is not None else (500 if len(vectors) <= 10_000 else 200)
@@ -47,7 +44,7 @@ def umap_layout(
     random = np.random.RandomState(seed)
     with clock("initialisation"):
         start = umap.start_places(vectors, random)
-    with clock("optimisation"), progress.stage(_title("UMAP", neighbours), epochs) as advance:
+    with clock("optimisation"), progress.stage(_title("umap", neighbours), epochs) as advance:
         graph = umap.graph_of(neighbours, used, random, parallel=parallel)
         xy = umap.optimise(graph, start, min_dist, epochs, random, parallel=parallel, advance=advance)
     return _finish("umap", xy, vectors, neighbours, parameters, cut, clock, progress)
@@ -68,7 +65,7 @@ def tsne_layout(
     iterations with the attraction 12-fold, 500 without, the learning rate points / exaggeration, the repulsion by
     Barnes-Hut up to 10 000 points and by interpolation (FIt-SNE) beyond. Poličar, Stražar, Zupan, JSS 109 (2024).
     """
-    vectors = _check(vectors, neighbours, seed, "t-SNE")
+    vectors = _check(vectors, neighbours, seed, "tsne")
     used, cut = tsne.cut_perplexity(perplexity, neighbours)
     threads = whole_number("threads", threads, 1)
     progress, clock = progress or Progress(), _Clock()
@@ -84,18 +81,18 @@ def tsne_layout(
         start = tsne.start_places(vectors, np.random.RandomState(seed))
     with clock("affinities"):
         affinities = tsne.affinities_of(neighbours, used, threads=threads)
-    with clock("optimisation"), progress.stage(_title("t-SNE", neighbours), tsne.EARLY + tsne.LATE) as advance:
+    with clock("optimisation"), progress.stage(_title("tsne", neighbours), tsne.EARLY + tsne.LATE) as advance:
         xy = tsne.optimise(affinities, start, repulsion=repulsion, seed=seed, threads=threads, advance=advance)
     return _finish("tsne", xy, vectors, neighbours, parameters, cut, clock, progress)
 
 
 def pca_layout(vectors: Rows, neighbours: Neighbours, *, seed: int = 0, progress: Progress | None = None) -> Layout:
     """Return the two principal axes' coordinates of points, [point, unit]; `seed` draws the points of its quality only."""
-    vectors = _check(vectors, neighbours, seed, "PCA", least=2)
+    vectors = _check(vectors, neighbours, seed, "pca")
     progress, clock = progress or Progress(), _Clock()
     with clock("initialisation"):
         axes = principal_axes(vectors)
-    with clock("optimisation"), progress.stage(_title("PCA", neighbours), len(vectors)) as advance:
+    with clock("optimisation"), progress.stage(_title("pca", neighbours), len(vectors)) as advance:
         xy = project(vectors, axes)
         advance(len(vectors))
     parameters = {"explained_variance_ratio": axes.ratio.tolist(), "seed": seed}
@@ -120,10 +117,10 @@ class _Clock:
 
 
 def _title(method: str, neighbours: Neighbours) -> str:
-    return f"{method} of {' and '.join(neighbours.layers)}"
+    return f"{METHOD_NAMES[method]} of {' and '.join(neighbours.layers)}"
 
 
-def _check(vectors: Rows, neighbours: Neighbours, seed: int, method: str, least: int = LEAST) -> Rows:
+def _check(vectors: Rows, neighbours: Neighbours, seed: int, method: str) -> Rows:
     """Return vectors that can be laid out; else raise AtlasError."""
     if whole_number("seed", seed, 0) >= 2**32:
         raise AtlasError(f"seed must be below {2**32}, not {seed}")
@@ -132,9 +129,12 @@ def _check(vectors: Rows, neighbours: Neighbours, seed: int, method: str, least:
         raise AtlasError(
             f"{len(vectors)} vectors and {len(neighbours.indices)} neighbour lists: build the neighbours of these"
         )
+    least = LEAST_POINTS[method]
     if len(vectors) < least:
         other = "take PCA, or " if least > 2 and len(vectors) >= 2 else ""
-        raise AtlasError(f"{method} needs at least {least} points and there are {len(vectors)}: {other}add images")
+        raise AtlasError(
+            f"{METHOD_NAMES[method]} needs at least {least} points and there are {len(vectors)}: {other}add images"
+        )
     if all_equal(vectors):
         raise AtlasError(f"all {len(vectors)} vectors are equal: nothing to lay out; choose another layer or other images")
     return vectors
@@ -157,8 +157,8 @@ def _finish(
 ) -> Layout:
     xy = np.ascontiguousarray(xy, dtype=np.float32)
     for line in cut:
-        progress.note(f"{method} of {' and '.join(neighbours.layers)}: {line}")
-    with clock("quality"), progress.stage(f"quality of {_title(NAMES[method], neighbours)}"):
+        progress.note(f"{_title(method, neighbours)}: {line}")
+    with clock("quality"), progress.stage(f"quality of {_title(method, neighbours)}"):
         scores = quality(vectors, xy, neighbours, seed=parameters["seed"])
     parameters = {**parameters, "metric": neighbours.metric, "cut": cut}
     return Layout(list(neighbours.layers), method, xy, parameters, scores, clock.seconds)

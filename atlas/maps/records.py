@@ -9,6 +9,10 @@ import numpy as np
 
 from atlas.store import Files
 
+METHOD_NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}  # the methods of a layout, as people write them
+# With three points the axes of a map mean nothing, and the methods' own searches for a width do not converge.
+LEAST_POINTS = {"umap": 4, "tsne": 4, "pca": 2}
+
 
 @dataclass(frozen=True)
 class Neighbours:

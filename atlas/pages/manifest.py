@@ -8,10 +8,10 @@ import numpy as np
 
 from atlas.activations.records import Activations, Predictions
 from atlas.data.records import SPLITS
-from atlas.maps.records import Layout, Neighbours
+from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.models.records import NetworkRecord
 from atlas.pages import colours
-from atlas.pages.view import METHODS, Space, Start, View
+from atlas.pages.view import Space, Start, View
 
 CHOSEN = ("n_neighbors", "min_dist", "perplexity", "metric")  # the parameters a reader of the map chooses by
 
@@ -130,7 +130,7 @@ def pattern_sources(view: View, space: Space) -> list[dict[str, str]]:
 def layout_part(view: View, name: str) -> dict[str, Any]:
     """Return a layout's key, its method with the parameters in words, and how faithful it is."""
     record: Layout = view.read(name, Layout)
-    method = METHODS.get(record.method, record.method)
+    method = METHOD_NAMES.get(record.method, record.method)
     words = ", ".join(parameter(key, record.parameters[key]) for key in CHOSEN if key in record.parameters)
     return {"key": name, "method": method, "words": words, "quality": quality_part(record.quality)}
 

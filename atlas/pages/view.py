@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,19 @@ import pandas as pd
 from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import COLUMNS, SPLITS, Images
 from atlas.errors import AtlasError, one_line
-from atlas.maps.records import Layout, Neighbours
+from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.pages.columns import confidence_codes, output_name, quantise, read_only, text
 from atlas.pages.opening import Start, start
 from atlas.patterns.classes import ClassPatterns, class_patterns
-from atlas.store import Store
+from atlas.store import Store, inputs_of
 
-METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 ALL_SPLITS = 3  # the number of "all" beside the indices of SPLITS
+
+
+def newest(names: Iterable[str]) -> str | None:
+    """Return the last of the names, which was shown last, as the command and `Atlas` take it; None where there is none."""
+    found = list(names)
+    return found[-1] if found else None
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,7 @@ class View:
 
     def inputs(self, name: str, role: str) -> list[str]:
         """Return the names of the artifacts that `name` was made from in one role."""
-        found = self.headers[name].get("inputs", {}).get(role, [])
-        return [found] if isinstance(found, str) else list(found)
+        return inputs_of(self.headers[name], role)
 
     def _only_images(self) -> str:
         names = self.of_stage("images")
@@ -92,7 +96,7 @@ class View:
 
     def _method_order(self, layout: str) -> int:
         method = self.headers[layout]["fields"].get("method")
-        return list(METHODS).index(method) if method in METHODS else len(METHODS)
+        return list(METHOD_NAMES).index(method) if method in METHOD_NAMES else len(METHOD_NAMES)
 
     def _space(self, sources: list[str], layouts: list[str], taken: set[str]) -> Space:
         layers = [str(self.headers[name]["fields"]["layer"]) for name in sources]
@@ -106,8 +110,8 @@ class View:
             network=network,
             activations=sources,
             layouts=sorted(layouts, key=self._method_order),
-            neighbours=next((n for n in self.of_stage("neighbours") if self.inputs(n, "activations") == sources), None),
-            predictions=next((n for n in self.of_stage("predictions") if self._beside(n, network)), None),
+            neighbours=newest(n for n in self.of_stage("neighbours") if self.inputs(n, "activations") == sources),
+            predictions=newest(n for n in self.of_stage("predictions") if self._beside(n, network)),
             statistics=next(iter(self.statistics_of(sources[0])), None) if len(layers) == 1 else None,
         )
 

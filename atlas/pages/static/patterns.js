@@ -60,7 +60,7 @@ export class Patterns {
     this.rows = rowsOf(this.held);
     const empty = this.rows.filter((k) => !this.held.count[k]).map((k) => this.held.labels[k]), absent = this.held.labels.length - this.rows.length;
     this.at("pattern-note").textContent = [
-      empty.length ? `Without a single image here: ${empty.slice(0, 8).join(", ")}${empty.length > 8 ? ` and ${empty.length - 8} more` : ""}.` : "",
+      empty.length ? `No image of these classes is counted here: ${empty.slice(0, 8).join(", ")}${empty.length > 8 ? ` and ${empty.length - 8} more` : ""}.` : "",
       absent ? `${several(absent, "class")} of which this atlas has no image ${absent === 1 ? "is" : "are"} left out.` : ""].join(" ").trim();
     this.unfold();
     return undefined;
