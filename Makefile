@@ -1,12 +1,13 @@
-# Two commands set up everything on a fresh machine:
+# Two commands set up everything on a fresh machine, and a third measures it:
 #   make demo    builds the environment and a real atlas, and serves the explorer   (SERVE=0 stops before serving)
 #   make test    builds the environment and passes every test, the browser's included
+#   make bench   measures what the project does beside what people use instead   (QUICK=1: small sizes; BENCH=extract: one)
 PYTHON ?= python3
 SERVE ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all check format screenshots clean help
+.PHONY: demo test test-all bench check format screenshots clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -22,6 +23,11 @@ test: $(VENV)/installed-test check
 test-all: $(VENV)/installed-test check
 	@$(BIN)/atlas demo --no-serve
 	@$(BIN)/python -m pytest -m "long or not long" --timeout 3600
+
+# The benchmarks beside what people use instead; writes docs/benchmarks.md. QUICK=1 tries them at small sizes.
+bench: $(VENV)/installed-test
+	@$(BIN)/atlas demo --no-serve
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(BENCH)
 
 check: $(VENV)/installed-test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

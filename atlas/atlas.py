@@ -7,101 +7,67 @@ import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from atlas import truth
 from atlas.activations.assemble import vectors_of
-from atlas.activations.records import Activations, Predictions, Statistics, Vectors
+from atlas.activations.records import Activations, Statistics, Vectors
 from atlas.data.hashes import file_sha256
-from atlas.data.records import SPLITS, Images
+from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, choose, one_line
-from atlas.maps.records import Layout, Neighbours
+from atlas.files import exists, is_file
+from atlas.holdings import Holdings
+from atlas.maps.records import Layout
 from atlas.models.records import NetworkRecord
 from atlas.patterns.classes import ClassPatterns, class_patterns
-from atlas.store import Store, inputs_of
+from atlas.seeing import Seeing, one_each
 
 if TYPE_CHECKING:
     from atlas.models.network import Network
 
-R = TypeVar("R")
 IMAGE_ID = re.compile(r"[0-9a-f]{16}(-[0-9]+)?")
-ROW = re.compile(r"-?[0-9]+")
+ROW = re.compile(r"-?[0-9]{1,15}")  # sixteen digits are an image_id
 
 
-def open_atlas(path: str | os.PathLike[str]) -> Atlas:
-    """Open the atlas in the folder `path`; AtlasError when there is none or it is of another format."""
-    return Atlas(path)
+def open_atlas(path: str | os.PathLike[str], *, network: str | int | None = None) -> Atlas:
+    """Open the atlas in the folder `path`; AtlasError when there is none or it is of another format.
+
+    Of several networks, `network` says whose results are meant: its title, its spec, or its number in `Atlas.networks()`;
+    by default the one added last.
+    """
+    return Atlas(path, network=network)
 
 
 def absolute(spec: str, root: Path) -> str:
     """Return a network's spec as it is opened from anywhere: one that names a file or folder is kept relative to `root`."""
     kind, colon, path = spec.rpartition(":") if spec.startswith("atlas:") else ("", "", spec)
     place = root / path
-    return f"{kind}{colon}{place}" if os.sep in path and place.exists() else spec
+    return f"{kind}{colon}{place}" if os.sep in path and exists(place) else spec
 
 
-class Atlas:
+class Atlas(Holdings):
     """One folder's atlas. Everything is read when it is asked for; nothing builds, and only a new image file needs torch."""
 
-    def __init__(self, path: str | os.PathLike[str]):
-        self.store = Store(path)
-        self._networks: dict[str, Network] = {}
-        self.title: str = self.store.contents().get("title") or self.store.root.name
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        network: str | int | None = None,
+        networks: dict[str, Network] | None = None,
+    ):
+        super().__init__(path, network=network)
+        self._networks = {} if networks is None else networks  # by name, those loaded so far
 
     def __repr__(self) -> str:
         return f"Atlas({str(self.store.root)!r}: {len(self.image_record)} images, layers {', '.join(self.layers)})"
 
-    # -- records --------------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def headers(self) -> dict[str, dict[str, Any]]:
-        """record.json of every artifact shown, by name, in the order they were shown."""
-        return {name: self.store.header(name) for name in self.store.shown()}
-
-    def names(self, stage: str, **fields: Any) -> list[str]:
-        """Return the names of the artifacts of one stage whose fields have the values given."""
-        return [
-            name
-            for name, header in self.headers.items()
-            if header["stage"] == stage and all(header["fields"].get(f) == v for f, v in fields.items())
-        ]
-
-    def field(self, name: str, field: str) -> Any:
-        """Return one plain field of an artifact; AtlasError where its record.json has lost it."""
-        try:
-            return self.headers[name]["fields"][field]
-        except KeyError:
-            folder = self.store.path(name)
-            raise AtlasError(f"{folder} is damaged (no {field}): remove it and build again") from None
-
-    def inputs(self, name: str, role: str) -> list[str]:
-        """Return the names of the artifacts that an artifact was made from in one role."""
-        return inputs_of(self.headers[name], role)
-
-    def record(self, kind: type[R], stage: str, **fields: Any) -> R:
-        """Return the newest record of one stage with these fields; AtlasError when there is none."""
-        names = self.names(stage, **fields)
-        if not names:
-            of = f" of {fields['layer']}" if "layer" in fields else ""
-            raise AtlasError(f"the atlas in {self.store.root} holds no {stage}{of}: build it with `atlas build`")
-        return self.store.read(names[-1], kind)
-
-    @cached_property
-    def image_record(self) -> Images:
-        """The images record."""
-        return self.record(Images, "images")
-
-    @cached_property
-    def network_record(self) -> NetworkRecord:
-        """The record of the network that was added last."""
-        return self.record(NetworkRecord, "network")
-
-    @cached_property
-    def predictions(self) -> Predictions | None:
-        """The predictions, or None for a network that yields features only."""
-        return self.record(Predictions, "predictions") if self.names("predictions") else None
+    def of_network(self, network: str | int | None) -> Atlas:
+        """Return the atlas as one of its networks has it: itself for the network that is meant, or for None."""
+        name = self.meant if network is None else self.find_network(network)
+        return self if name == self.meant else Atlas(self.store.root, network=name, networks=self._networks)
 
     # -- tables ---------------------------------------------------------------------------------------------------------
 
@@ -133,15 +99,23 @@ class Atlas:
         return pd.DataFrame(rows)
 
     def layout(self, layer: str | None = None, method: str = "umap") -> pd.DataFrame:
-        """Return the coordinates of one layout: image (row), x, y, one row per point."""
+        """Return the coordinates of one layout: image (row), x, y, confidence, one row per point.
+
+        The confidence, 0 to 1, is that of a point placed later among the others; NaN for one that was laid out.
+        """
+        record, image = self.layout_record(layer, method)
+        places = {"x": record.xy[:, 0], "y": record.xy[:, 1], "confidence": record.confidence}
+        return pd.DataFrame({"image": image, **places})
+
+    def layout_record(self, layer: str | None = None, method: str = "umap") -> tuple[Layout, np.ndarray]:
+        """Return one layout's record and the image (row) of each of its points; an unknown layout raises AtlasError."""
         layers = [self.layer_name(part) for part in (layer or self.default_layer).split("+")]
         names = self.names("layout", layers=layers, method=method)
         if not names:
             there = self.layouts()[["method", "layers"]].itertuples(index=False) if self.names("layout") else ()
             raise choose("layout", f"{method} of {' + '.join(layers)}", [f"{m} of {of}" for m, of in there])
         record = self.store.read(names[-1], Layout)
-        image = np.asarray(self.store.read(self.inputs(names[-1], "activations")[0], Activations).point_image)
-        return pd.DataFrame({"image": image, "x": record.xy[:, 0], "y": record.xy[:, 1]})
+        return record, np.asarray(self.store.read(self.inputs(names[-1], "activations")[0], Activations).point_image)
 
     # -- one layer --------------------------------------------------------------------------------------------------------
 
@@ -160,8 +134,20 @@ class Atlas:
         layer = self.layer_name(layer)
         names = self.names("activations", layer=layer)
         if not names:
-            raise choose("layer of this atlas", layer, self.layers)
+            raise self._elsewhere(layer) or choose("layer of this atlas", layer, self.layers)
         return names[-1]
+
+    def _elsewhere(self, layer: str) -> AtlasError | None:
+        """Return the error for a layer of another network; None where no network has it."""
+        table = self.networks()
+        others = table[[layer in layers.split(", ") for layers in table["layers"]]]
+        if others.empty:
+            return None
+        number, title = others.iloc[0][["number", "title"]]
+        return AtlasError(
+            f"{one_line(layer)} is a layer of network {number} ({one_line(title)}): ask for it with --network {number}, "
+            f"or network={number}"
+        )
 
     def layer_name(self, layer: str | int | None = None) -> str:
         """Return a layer's dotted name from its name, or from its number in `atlas layers`; None is the descriptor."""
@@ -211,32 +197,30 @@ class Atlas:
         """
         if k < 1:
             raise AtlasError(f"k is {k}: at least 1 would do")
-        name = self.activation_name(layer)
-        index, record = self._index(name), self.store.read(name, Activations)
-        row = self.find_image(query)
-        if row is not None:
-            points, distances = self._of_row(name, index, row, k)
+        space, row = self.seeing.space(layer), self.find_image(query)
+        if row is None:
+            is_vector = isinstance(query, np.ndarray | list) or hasattr(query, "__array__")
+            vectors = np.asarray(query, np.float32) if is_vector else self.describe(query, layer)[space.title]
+            points, distances = self.seeing.nearest(space, vectors, k)
         else:
-            per_image = -(-len(record) // max(1, len(np.unique(record.point_image))))
-            points, distances = self._of_vectors(index, self._query_vectors(query, layer), k, per_image=per_image)
-        image = np.asarray(record.point_image)[points]
-        found = pd.DataFrame({"image": image, "distance": distances})
-        found = found[found["image"] != row].sort_values("distance", kind="stable").drop_duplicates("image").head(k)
+            points, distances = self.seeing.nearest_of_own(space, space.of_row(row), k)
+        nearest = one_each(points, distances, space.point_image[points], row, k)
+        found = pd.DataFrame([(image, distance) for _, image, distance in nearest], columns=["image", "distance"])
         table = self.images()
         columns = [c for c in ("image_id", "path", "label", "split", "prediction") if c in table]
-        found = found.join(table[columns], on="image").reset_index(drop=True)
-        found.attrs = {"layer": self.layer_name(layer), "metric": index.metric, "row": row}
-        return found[["image", *columns, "distance"]]
+        found = found.join(table[columns], on="image")[["image", *columns, "distance"]]
+        found.attrs = {"layer": space.title, "metric": space.neighbours.metric, "row": row}
+        return found
 
     def find_image(self, query: Any) -> int | None:
         """Return the row that `query` names by number or image_id, or whose file has the same bytes; else None."""
         if isinstance(query, np.ndarray | list) or hasattr(query, "__array__"):
             return None
         text = str(query)
-        rows = np.flatnonzero(self.image_record.table["image_id"] == text)
+        rows = np.flatnonzero(self.image_record.table["image_id"].to_numpy(object) == text)
         if len(rows):  # before a row's number: sixteen digits may well be an image_id
             return int(rows[0])
-        if isinstance(query, os.PathLike) or (not ROW.fullmatch(text) and Path(text).is_file()):
+        if isinstance(query, os.PathLike) or (not ROW.fullmatch(text) and is_file(text)):
             return self._same_bytes(Path(text))
         if ROW.fullmatch(text):
             if not 0 <= int(text) < len(self.image_record):
@@ -248,43 +232,38 @@ class Atlas:
 
     def _same_bytes(self, file: Path) -> int | None:
         known = self.image_record.table["image_id"].to_numpy()
-        rows = np.flatnonzero(known == file_sha256(file)[:16]) if file.is_file() else np.empty(0, int)
+        rows = np.flatnonzero(known == file_sha256(file)[:16]) if is_file(file) else np.empty(0, int)
         return int(rows[0]) if len(rows) else None
 
-    def _index(self, activations: str) -> Neighbours:
-        names = [n for n in self.names("neighbours") if self.inputs(n, "activations") == [activations]]
-        if not names:
-            raise AtlasError(f"the atlas in {self.store.root} holds no neighbours of that layer: build it again")
-        return self.store.read(names[-1], Neighbours)
+    # -- how far it can be trusted ----------------------------------------------------------------------------------------
 
-    def _of_row(self, name: str, index: Neighbours, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The kept lists where they are long enough; a search with the image's own vectors where not."""
-        record = self.store.read(name, Activations)
-        mine = np.flatnonzero(np.asarray(record.point_image) == row)
-        if not len(mine):
-            raise AtlasError(f"row {row} has no point: {one_line(self.image_record.table['error'].iloc[row])}")
-        if len(mine) == 1 and k <= index.indices.shape[1]:
-            return np.asarray(index.indices[mine[0]]), np.asarray(index.distances[mine[0]])
-        return self._of_vectors(index, vectors_of(self.store, record)[mine], k + 1, per_image=len(mine))
+    def faithfulness(self, layer: str | None = None, method: str = "umap") -> pd.DataFrame:
+        """Return how faithful a layout is at each point: image (row), recall, trust, continuity; NaN where not computed."""
+        return truth.faithfulness(self, layer, method)
 
-    def _of_vectors(
-        self, index: Neighbours, vectors: np.ndarray, k: int, *, per_image: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The points nearest to each vector, enough of them to hold k images of `per_image` points."""
-        from atlas.maps.neighbours import search
+    def spread(self, layer: str | None = None, *, split: str = "all") -> pd.DataFrame:
+        """Return how far each class spreads in a layer: class, points, spread, purity, mixes_with, share."""
+        return truth.spread(self, layer, split)
 
-        indices, distances = search(index, np.atleast_2d(vectors), min(k * per_image, len(index.indices)))
-        return indices.ravel(), distances.ravel()
+    def mixing(self, layer: str | None = None, *, split: str = "all") -> pd.DataFrame:
+        """Return the share of each class's neighbours that belongs to each class, [class, class]; rows sum to 1."""
+        return truth.mixing(self, layer, split)
 
-    def _query_vectors(self, query: Any, layer: str | None) -> np.ndarray:
-        if isinstance(query, np.ndarray | list) or hasattr(query, "__array__"):
-            return np.asarray(query, np.float32)
-        return self.describe(query, layer)[self.layer_name(layer)]
+    def suspects(self, layer: str | None = None, *, k: int | None = None) -> pd.DataFrame:
+        """Return the labelled images, the most suspicious label first: image (row), label, neighbours_say, score and more.
+
+        `k` neighbours are asked, by default as many as in the build. The frame's ``attrs`` say how it was judged.
+        """
+        return truth.suspects(self, layer, k)
+
+    def leaks(self, layer: str | None = None) -> pd.DataFrame:
+        """Return the pairs of a training and a held-out image that look the same: rows, distance, likeness, difference."""
+        return truth.leaks(self, layer)
 
     # -- a new image ------------------------------------------------------------------------------------------------------
 
     def network(self, of: str | None = None) -> Network:
-        """Return the network that made the artifact `of` (default: the one added last), loaded again. Needs torch.
+        """Return the network that made the artifact `of` (default: the one that is meant), loaded again. Needs torch.
 
         AtlasError when it is no longer the same, or cannot be opened.
         """
@@ -300,17 +279,37 @@ class Atlas:
     def describe(self, file: str | os.PathLike[str], layer: str | None = None) -> dict[str, np.ndarray]:
         """Return the vectors [point, unit] of an image file in one layer, and its ``logits`` [1, output]. Needs torch.
 
-        The network is the one that made the layer.
+        The network is the one that made the layer. Several layers joined by ``+`` are described as their maps have them.
         """
-        from atlas.activations.extract import describe
-        from atlas.data.reading import decode
+        space, path = self.seeing.space(layer), Path(file)
+        if not is_file(path):
+            what = f"{one_line(repr(str(file)))} is no row, no image_id of this atlas and no file"
+            raise AtlasError(f"{what}: give a row from 0 to {len(self.image_record) - 1}, or an image file")
+        vectors, logits = self.seeing.describe(self.seeing.decoded(path, str(file)), space)
+        return {space.title: vectors} | ({} if logits is None else {"logits": logits[None]})
 
-        path = Path(file)
-        if not path.is_file():
-            raise AtlasError(f"{one_line(repr(str(file)))} is no row, no image_id of this atlas and no file")
-        name = self.activation_name(layer)
-        fields = self.headers[name]["fields"]
-        return describe(self.network(name), [decode(path)], {fields["layer"]: fields["functional"]})
+    @cached_property
+    def seeing(self) -> Seeing:
+        """What sees new images one by one, its indexes and layouts kept open."""
+        return Seeing(self)
+
+    def place(self, file: str | os.PathLike[str], *, layer: str | None = None, method: str | None = None) -> pd.DataFrame:
+        """Return where an image file stands in a layer's layouts: method, prediction, x, y, confidence, far.
+
+        A row per layout and point; `method` takes one of the layouts; `layer` may be several joined by ``+``. A confidence
+        is that of the place, from 0 to 1, missing where the atlas holds the image and laid it out itself; far is true where
+        the image is unlike all others in the layer. Needs torch, in this process, unless the atlas holds the image.
+        """
+        space, path = self.seeing.space(layer), Path(file)
+        row = self._same_bytes(path)
+        found = self.seeing.see(row, self.seeing.decoded(path, str(file)), space, k=1, method=method)
+        said = found["predictions"][0]["prediction"] if found["predictions"] else None
+        wrong = [place for place in found["places"] if "error" in place]
+        if wrong:
+            raise AtlasError(wrong[0]["error"])
+        tables = [pd.DataFrame(place).drop(columns="layout") for place in found["places"]]
+        table = pd.concat(tables, ignore_index=True).assign(prediction=said)
+        return table[["method", "prediction", "x", "y", "confidence", "far"]].astype({"confidence": float})
 
     def predict(self, query: Any) -> pd.DataFrame:
         """Return what the network says of an image: output, prediction (its name), probability, the best five first.
@@ -350,6 +349,7 @@ class Atlas:
                 "parameters": network.parameters,
                 "identity": network.identity[:16],
             },
+            "networks": self.networks().drop(columns="name").to_dict("records"),
             "class_map": said.map.sentence if said else None,
             "accuracy": said.accuracy if said else {},
             "layers": [

@@ -35,6 +35,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, fo
 Weights = Annotated[Path | None, typer.Option(help="A checkpoint: safetensors, or a state dict.")]
 InputSize = Annotated[int | None, typer.Option(help="Side of the network's input in pixels, where its weights do not say.")]
 LayerOption = Annotated[str | None, typer.Option("--layer", "-l", help="The layer; default: the descriptor.")]
+NetworkOption = Annotated[
+    str | None, typer.Option("--network", help="Of several networks: number, title or spec; default: the last added.")
+]
 
 
 def main() -> None:
@@ -69,8 +72,9 @@ def stop_at_once(signum: int, frame: object) -> NoReturn:
 
 
 def say(text: object) -> None:
-    """Print an answer on standard output."""
-    typer.echo(text, file=sys.__stdout__)
+    """Print an answer on standard output; what its encoding lacks, such as half a character in a file's name, as escapes."""
+    encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
+    typer.echo(str(text).encode(encoding, "backslashreplace").decode(encoding), file=sys.__stdout__)
 
 
 def fail(line: str, code: int = 2) -> NoReturn:
@@ -177,8 +181,11 @@ def train(
 @early
 def build(
     model: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME, module:factory, FILE.pt2 or atlas:NAME.")],
-    images: Annotated[str, typer.Argument(help="A folder, a .csv or .parquet table, or a dataset's name.")],
+    images: Annotated[
+        str | None, typer.Argument(help="A folder, a .csv or .parquet table, or a dataset's name; none with --into.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option("--cache", "-o", help="The atlas's folder; default: cache/NAME.")] = None,
+    into: Annotated[Path | None, typer.Option(help="An atlas that stands: one more network over its images.")] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", "-l", help="NAME, NUMBER or NAME=FUNCTIONAL; repeat.")
     ] = None,
@@ -207,7 +214,7 @@ def build(
 
     told = progress()
     todo = pipeline.plan(
-        model, images, cache=cache, layers=layer or (), layouts=layout or ("umap",), functional=functional,
+        model, images, cache=cache, into=into, layers=layer or (), layouts=layout or ("umap",), functional=functional,
         statistics=statistics or (), metric=metric, limit=limit, split=split, class_map=class_map, seed=seed, title=title,
         network={"weights": weights, "input_size": input_size}, verify=verify, progress=told,
         run={"precision": precision, "batch_size": batch_size, "device": device, "workers": workers},
@@ -220,6 +227,33 @@ def build(
         return
     atlas = pipeline.execute(todo, told)
     say(f"the atlas stands in {atlas.store.root}\nlook at it: atlas serve {atlas.store.root}")
+
+
+@app.command()
+@early
+def add(
+    atlas: AtlasArgument,
+    images: Annotated[str, typer.Argument(help="A folder, a .csv or .parquet table, or a dataset's name.")],
+    refit: Annotated[
+        bool, typer.Option(help="Lay out anew, instead of placing the new images in the maps there are.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="At most N images, stratified by class, seeded.")] = None,
+    split: Annotated[str | None, typer.Option(help="Mark the new images as train, held-out or unknown.")] = None,
+    class_map: Annotated[str | None, typer.Option(help="A file output,label, where new labels need one.")] = None,
+    new_labels: Annotated[bool, typer.Option(help="Add labels that are no output: right and wrong then end.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the images that --limit keeps.")] = 0,
+    verify: Annotated[bool, typer.Option(help="Hash every image file anew.")] = False,
+) -> None:
+    """Add images to an atlas: only they go through the network, and they are placed in the maps that stand."""
+    from atlas.growing import add as run
+
+    told = progress()
+    grown = run(
+        atlas, images, refit=refit, limit=limit, split=split, class_map=class_map, new_labels=new_labels, seed=seed,
+        verify=verify, run={"device": device}, progress=told,
+    )  # fmt: skip
+    say(f"{len(grown.image_record)} images in {grown.store.root}\nlook at it: atlas serve {grown.store.root}")
 
 
 @app.command("list")
@@ -237,12 +271,14 @@ def list_(
 
 
 @app.command()
-def show(atlas: AtlasArgument, as_json: Json = False) -> None:
+def show(atlas: AtlasArgument, network: NetworkOption = None, as_json: Json = False) -> None:
     """Show what an atlas holds: images, splits, network, accuracy, layers, layouts and their faithfulness."""
     from atlas.tables import text_summary
+    from atlas.verbs import damage_told
     from atlas.verbs import show as run
 
-    tell(run(atlas), as_json=as_json, text=text_summary)
+    with damage_told(atlas):
+        tell(run(atlas, network=network), as_json=as_json, text=text_summary)
 
 
 @app.command()
@@ -251,14 +287,16 @@ def query(
     image: Annotated[str, typer.Argument(metavar="IMAGE|ROW|ID", help="An image file, a row, or an image_id.")],
     k: Annotated[int, typer.Option("-k", help="How many neighbours.")] = 10,
     layer: LayerOption = None,
+    network: NetworkOption = None,
     as_json: Json = False,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the answer, PNG.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that a new image may take; the first loads the network.")] = 60,
 ) -> None:
-    """Find the nearest images of an image in a layer's own space."""
+    """Find the nearest images of an image in a layer's own space; a new image file is also predicted and placed."""
+    from atlas.asking import query as run
     from atlas.tables import text_query
-    from atlas.verbs import query as run
 
-    answer = run(atlas, image, k=k, layer=layer, sheet=sheet)
+    answer = run(atlas, image, k=k, layer=layer, network=network, sheet=sheet, timeout=timeout)
     tell(answer, as_json=as_json, text=text_query)
 
 
@@ -266,6 +304,7 @@ def query(
 def patterns(
     atlas: AtlasArgument,
     layer: LayerOption = None,
+    network: NetworkOption = None,
     stat: Annotated[str, typer.Option(help="mean or std.")] = "mean",
     split: Annotated[str, typer.Option(help="held-out, train, unknown or all; auto: held-out if any, else all.")] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG, SVG or PDF; default: NAME-STAT.png here.")] = None,
@@ -274,8 +313,25 @@ def patterns(
     """Draw the classes' activation patterns: mean or standard deviation of every unit."""
     from atlas.verbs import patterns as run
 
-    answer = run(atlas, layer=layer, stat=stat, split=split, out=out)
+    answer = run(atlas, layer=layer, network=network, stat=stat, split=split, out=out)
     tell(answer, as_json=as_json, text=lambda a: f"{a['title']}\n{a['file']}")
+
+
+@app.command()
+def suspects(
+    atlas: AtlasArgument,
+    layer: LayerOption = None,
+    leaks: Annotated[
+        bool, typer.Option("--leaks", help="List held-out images that look the same as a training image.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write them all: CSV or Parquet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the images whose neighbours say another label, the most suspicious first; or leaks between the splits."""
+    from atlas.tables import text_suspects
+    from atlas.verbs import suspects as run
+
+    tell(run(atlas, layer=layer, leaks=leaks, out=out), as_json=as_json, text=text_suspects)
 
 
 @app.command()

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class AtlasError(Exception):
     """A mistake that the user can mend: one sentence that says what was asked, what was found and what would do."""
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Put `what` before a refusal from inside this block: the fact comes from within, the edge says of what it is."""
+    try:
+        yield
+    except AtlasError as reason:
+        raise AtlasError(f"{one_line(what)}: {reason}") from None
 
 
 def one_line(text: object, limit: int = 300) -> str:

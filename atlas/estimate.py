@@ -8,13 +8,13 @@ from typing import Any
 
 from atlas.machine import cores
 from atlas.maps.neighbours import EXACT_UP_TO
-from atlas.pipeline import Plan, sample_input
-from atlas.planning import graphs_needed, positions
+from atlas.pipeline import sample_input
+from atlas.planning import Plan, graphs_needed, positions
 
 # Seconds per point on one core, as the demo's records have them (70 000 points): an estimate, and printed as one.
 SECONDS_PER_POINT = {"umap": 3.2e-4, "tsne": 1.1e-3, "pca": 1.5e-5}
-SECONDS_PER_PAIR = 6e-9  # of points, in the exact search for neighbours, on one core
-BYTES_PER_VALUE = 2 + 1  # float16 in the part, uint8 for colour; the index holds it once more, as float32
+SECONDS_PER_PAIR = 6e-9  # of points, compared in the search for neighbours, on one core
+BYTES_PER_VALUE = 2 + 1  # float16 in the part, uint8 for colour; a large layer's index holds it once more, as float16
 BYTES_PER_THUMBNAIL = 300
 
 
@@ -24,7 +24,7 @@ def estimate(todo: Plan) -> dict[str, Any]:
     points = {layer.name: count * positions(layer.functional) for layer in todo.layers}
     units = dict(zip(todo.record.layers["name"], todo.record.layers["units"], strict=True))
     graphs = graphs_needed(todo.layers, todo.layouts)
-    lists = sum((8 * k + 4 * sum(units[name] for name in layers)) * points[layers[0]] for layers, k in graphs.items())
+    lists = sum((8 * k + 2 * sum(units[name] for name in layers)) * points[layers[0]] for layers, k in graphs.items())
     pairs = sum(min(points[layers[0]], EXACT_UP_TO) * points[layers[0]] for layers in graphs)
     maps = sum(SECONDS_PER_POINT[choice.method] * points[choice.layers[0]] for choice in todo.layouts)
     values = sum(points[name] * units[name] for name in points)

@@ -30,6 +30,12 @@ def cores() -> int:
     return count
 
 
+def threads_given() -> int:
+    """Return how many threads this process may use: its cores, or fewer where OMP_NUM_THREADS says so."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores(), int(said) if said.isdigit() and int(said) else cores())
+
+
 def cap_threads(count: int | None = None) -> int:
     """Bound every numeric library to `count` threads; return the number.
 
@@ -38,8 +44,7 @@ def cap_threads(count: int | None = None) -> int:
     The environment is set for libraries not yet imported; those already imported are told. Oversubscribed threads have
     cost a factor of fifty on two cores.
     """
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    count = count or min(cores(), int(said) if said.isdigit() and int(said) else cores())
+    count = count or threads_given()
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(count)
     if "torch" in sys.modules:

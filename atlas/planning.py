@@ -7,21 +7,29 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from atlas.errors import AtlasError, choose, one_line
+from atlas.files import exists
 from atlas.machine import cores
 from atlas.maps.records import LEAST_POINTS, METHOD_NAMES
+from atlas.models.records import ClassMap, NetworkRecord
+from atlas.store import Store
+
+if TYPE_CHECKING:
+    from atlas.data.growing import Standing
+    from atlas.data.sources import Chosen
+    from atlas.models.network import Network
 
 # Each method's own parameters and their defaults; a test holds them equal to those of atlas.maps.layout.
 METHODS: dict[str, dict[str, Any]] = {
-    "umap": {"n_neighbors": 15, "min_dist": 0.1, "epochs": None, "parallel": False},
+    "umap": {"n_neighbors": 15, "min_dist": 0.1, "epochs": None},
     "tsne": {"perplexity": 30.0},
     "pca": {},
 }
-KINDS: dict[str, type] = {"n_neighbors": int, "min_dist": float, "epochs": int, "perplexity": float, "parallel": int}
+KINDS: dict[str, type] = {"n_neighbors": int, "min_dist": float, "epochs": int, "perplexity": float}
 PRECISIONS = ("auto", "bfloat16", "float32")
 LISTED = 30  # neighbours kept per point for the page, where no layout needs more
 NOT_LAYERS = r"Dropout|Flatten|Identity|\w+Pad\d?d"  # they repeat the layer before them
@@ -56,6 +64,25 @@ class LayoutChoice:
         """For people: ``UMAP of fc1``."""
         of = self.layers[0] if len(self.layers) == 1 else f"{len(self.layers)} layers jointly"
         return f"{METHOD_NAMES[self.method]} of {of}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build will do: everything read, resolved and checked, nothing long done."""
+
+    store: Store
+    images: Chosen | Standing
+    network: Network
+    record: NetworkRecord
+    class_map: ClassMap
+    layers: list[LayerChoice]
+    statistics: list[LayerChoice]
+    layouts: list[LayoutChoice]
+    metric: str
+    seed: int
+    run: Mapping[str, Any]
+    verify: bool
+    title: str | None
 
 
 def choose_layers(wanted: Sequence[str | int], layers: pd.DataFrame, *, functional: str, outputs: int) -> list[LayerChoice]:
@@ -136,8 +163,6 @@ def _parse_pair(method: str, pair: str) -> tuple[str, Any]:
         number = KINDS[name](value)
     except ValueError:
         raise AtlasError(f"{method} {name} is a number, not {one_line(repr(value))}") from None
-    if name == "parallel" and number in (0, 1):
-        return name, bool(number)
     if not 0 <= number < 1e6 or (number == 0 and name != "min_dist"):
         raise AtlasError(f"{method} {name}={value} is out of range: a positive number would do")
     return name, number
@@ -157,7 +182,7 @@ def check_layouts(layouts: list[LayoutChoice], layers: list[LayerChoice], images
         if points < LEAST_POINTS[choice.method]:
             raise AtlasError(
                 f"{choice.title} needs at least {LEAST_POINTS[choice.method]} points and there are {points}: "
-                "give more images, or `--layout pca`"
+                f"give more images{', or `--layout pca`' if points >= LEAST_POINTS['pca'] else ''}"
             )
 
 
@@ -169,7 +194,7 @@ def graphs_needed(layers: Sequence[LayerChoice], layouts: Sequence[LayoutChoice]
 
 def check_folder(root: Path) -> None:
     """Refuse a folder that an atlas cannot be written in, before anything is made."""
-    nearest = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    nearest = next(path for path in (root.absolute(), *root.absolute().parents) if exists(path))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         what = "is no folder" if not nearest.is_dir() else "cannot be written in"
         raise AtlasError(f"cannot make an atlas in {root}: {nearest} {what}; choose another with --cache")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,7 +57,13 @@ def _feed(state: Any, value: Any) -> None:
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
     """Return the major.minor version of each installed distribution in `names`."""
-    return {name: ".".join(importlib.metadata.version(name).split(".")[:2]) for name in names}
+    return {name: ".".join(installed_version(name).split(".")[:2]) for name in names}
+
+
+@functools.cache
+def installed_version(name: str) -> str:
+    """Return the version of an installed distribution; read once, for each reading parses a file of a thousand lines."""
+    return importlib.metadata.version(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Recipe:
     told: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     folder: str = ""
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """SHA-256 of all that decides the result, hex."""
         return digest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib.metadata
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,10 +16,16 @@ import numpy as np
 import pandas as pd
 
 from atlas.errors import AtlasError, one_line
-from atlas.recipe import Recipe
+from atlas.fields import check_fields, check_plain
+from atlas.files import read_json
+from atlas.recipe import Recipe, installed_version
 
 FORMAT = 1
 R = TypeVar("R")
+HEADER: dict[str, Any] = {  # what a record.json says beside its format
+    "stage": str, "version": int, "key": str, "parameters": dict, "inputs": dict, "libraries": dict, "told": dict,
+    "date": str, "seconds": (int, float), "fields": dict, "files": dict,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +124,7 @@ def _write_field(folder: Path, name: str, value: Any) -> str | None:
         for file_name, body in value.items_to_write:
             path = folder / name / file_name
             if callable(body):
-                body(path)
+                _call_to_write(body, path)
                 with path.open("rb") as written:
                     os.fsync(written.fileno())
             else:
@@ -126,6 +132,14 @@ def _write_field(folder: Path, name: str, value: Any) -> str | None:
         sync_folder(folder / name)
         return f"{name}/"
     return None
+
+
+def _call_to_write(body: Callable[[Path], Any], path: Path) -> None:
+    try:
+        body(path)
+    except RuntimeError as reason:  # FAISS has no other word for a disk that is full
+        full = os.strerror(errno.ENOSPC) in str(reason)
+        raise OSError(errno.ENOSPC if full else errno.EIO, one_line(reason, 160)) from None
 
 
 def bytes_of(record: Any) -> int:
@@ -154,7 +168,7 @@ def write_record(folder: Path, record: Any, recipe: Recipe, seconds: float = 0.0
         "key": recipe.key,
         "parameters": recipe.parameters,
         "inputs": recipe.inputs,
-        "libraries": {name: importlib.metadata.version(name) for name in recipe.libraries},
+        "libraries": {name: installed_version(name) for name in recipe.libraries},
         "told": recipe.told,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
@@ -169,7 +183,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     """Return what `folder`/record.json says, checked for this program's format number."""
     path = folder / "record.json"
     try:
-        header = json.loads(path.read_text("utf-8"))
+        header = read_json(path)
     except FileNotFoundError:
         raise AtlasError(f"no artifact at {folder}: there is no record.json in it") from None
     except (OSError, ValueError) as reason:
@@ -179,11 +193,21 @@ def read_header(folder: Path) -> dict[str, Any]:
         raise AtlasError(
             f"{path} is of format {one_line(repr(found))} and this program reads {FORMAT}: remove {folder} and build again"
         )
-    kinds = {"stage": str, "inputs": dict, "parameters": dict, "fields": dict, "files": dict, "told": dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(header.get(name), kind)]
+    wrong = [name for name, kind in HEADER.items() if not isinstance(header.get(name), kind)]
     if wrong:
         raise AtlasError(f"{path} is damaged (no {', '.join(wrong)}): remove {folder} and build again")
+    if not all(isinstance(name, str) for name in _input_names(header)):
+        raise AtlasError(f"{path} is damaged (inputs that are no names): remove {folder} and build again")
+    try:
+        check_plain(header)
+    except (TypeError, ValueError) as reason:
+        raise AtlasError(f"{folder} is damaged ({one_line(reason)}): remove it and build again") from None
     return header
+
+
+def _input_names(header: Mapping[str, Any]) -> Iterator[Any]:
+    for value in header["inputs"].values():
+        yield from value if isinstance(value, list) else [value]
 
 
 def inputs_of(header: Mapping[str, Any], role: str | None = None) -> list[str]:
@@ -194,12 +218,19 @@ def inputs_of(header: Mapping[str, Any], role: str | None = None) -> list[str]:
 
 def _read_field(folder: Path, name: str, where: str) -> Any:
     if where not in (f"{name}.npy", f"{name}.parquet", f"{name}/"):
-        raise AtlasError(f"{folder / 'record.json'} names the file {one_line(where)}, which is not one of its own")
+        what = f"{folder / 'record.json'} names the file {one_line(where, 80)}, which is not one of its own"
+        raise AtlasError(f"{what}: remove {folder} and build again")
     if where.endswith(".npy"):
-        return np.load(folder / where, mmap_mode="r", allow_pickle=False)
+        return _read_array(folder / where)
     if where.endswith(".parquet"):
         return pd.read_parquet(folder / where)
     return Files(folder=folder / name)
+
+
+def _read_array(path: Path) -> np.ndarray:
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path.name} is empty")
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def read_record(folder: Path, kind: type[R]) -> R:
@@ -209,6 +240,8 @@ def read_record(folder: Path, kind: type[R]) -> R:
         values = dict(header["fields"])
         values.update({name: _read_field(folder, name, where) for name, where in header["files"].items()})
         known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-        return kind(**{name: value for name, value in values.items() if name in known})
+        record = kind(**{name: value for name, value in values.items() if name in known})
+        check_fields(record)
+        return record
     except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as reason:
         raise AtlasError(f"{folder} is damaged ({one_line(reason)}): remove it and build again") from None

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.activations.assemble import make_activations, make_predictions, merge_statistics, vectors_of
 from atlas.activations.records import Activations, PartLayer, PartLogits, PartMoments, Predictions, Statistics
 from atlas.data.records import Images
+from atlas.errors import about
 from atlas.maps.records import Layout, Neighbours
 from atlas.models.records import ClassMap
+from atlas.patterns.leaks import NEAREST as LEAKS_K
+from atlas.patterns.leaks import Leaks, both_splits, find_leaks
+from atlas.patterns.likeness import BEYOND, CERTAIN, LEAST_LIKENESS, MOST_DIFFERENCE
+from atlas.patterns.spread import ClassSpread, class_spread
+from atlas.patterns.suspects import Suspects, label_suspects
+from atlas.patterns.voting import VOTERS
 from atlas.planning import LayerChoice, LayoutChoice
 from atlas.progress import Progress
 from atlas.store import Recipe, Store
@@ -44,15 +51,17 @@ def build_predictions(
     return recipe.name
 
 
-def build_statistics(store: Store, done: Pass, layer: LayerChoice, roots: list[str]) -> str:
+def build_statistics(store: Store, done: Pass, layer: LayerChoice, roots: list[str], class_map: ClassMap) -> str:
     """A layer's statistics over all images, merged from its parts."""
     parts, moments = done.statistics[layer.name], done.moments[layer.name]
     inputs = {"images": roots[0], "network": roots[1], "parts": parts, "moments": moments}
-    recipe = Recipe("statistics", 1, {"layer": layer.name, "functional": layer.functional}, inputs)
+    means = [class_map.outputs, class_map.complete]  # which outputs are right; what they are called decides nothing
+    recipe = Recipe("statistics", 2, {"layer": layer.name, "functional": layer.functional, "class_map": means}, inputs)
 
     def make() -> Statistics:
         of_groups = [store.read(name, PartMoments) for name in moments]
-        return merge_statistics([store.read(name, PartLayer) for name in parts], of_groups, number=layer.number)
+        layers = [store.read(name, PartLayer) for name in parts]
+        return merge_statistics(layers, of_groups, class_map=class_map, number=layer.number)
 
     store.build(recipe, Statistics, make)
     return recipe.name
@@ -71,12 +80,23 @@ def build_activations(store: Store, done: Pass, layer: LayerChoice, roots: list[
     return recipe.name
 
 
-def read_vectors(store: Store, names: list[str]) -> Vectors | np.ndarray:
-    """Return the vectors [point, unit] of one layer, or of several jointly."""
+def read_vectors(store: Store, names: list[str], scales: Sequence[float] | np.ndarray | None = None) -> Vectors | np.ndarray:
+    """Return the vectors [point, unit] of one layer, or of several jointly, divided by their own or the `scales` given."""
     from atlas.maps.joint import join
 
-    blocks = [vectors_of(store, store.read(name, Activations)) for name in names]
-    return blocks[0] if len(blocks) == 1 else join(blocks)
+    blocks = _read_blocks(store, names)
+    return blocks[0] if len(blocks) == 1 else join(blocks, scales=scales)
+
+
+def read_scales(store: Store, names: list[str]) -> np.ndarray:
+    """Return what the vectors of several layers are divided by where they are joined, [layer]."""
+    from atlas.maps.joint import scales_of
+
+    return scales_of(_read_blocks(store, names))
+
+
+def _read_blocks(store: Store, names: list[str]) -> list[Vectors | np.ndarray]:
+    return [vectors_of(store, store.read(name, Activations)) for name in names]
 
 
 def build_neighbours(
@@ -88,15 +108,32 @@ def build_neighbours(
 
     layers = [store.header(name)["fields"]["layer"] for name in names]
     parameters = {"metric": metric, "k": k, "exact_up_to": EXACT_UP_TO, "seed": seed}
-    recipe = Recipe("neighbours", 1, parameters, {"activations": names}, ("faiss-cpu",))
+    recipe = Recipe("neighbours", 2, parameters, {"activations": names}, ("faiss-cpu",))
 
     def make() -> Neighbours:
-        return find(read_vectors(store, names), layers=layers, metric=metric, k=k, seed=seed, progress=progress)
+        with about(f"neighbours of {', '.join(layers)}"):
+            return find(read_vectors(store, names), layers=layers, metric=metric, k=k, seed=seed, progress=progress)
 
     longer = _longer_lists(store, recipe)
     if longer is None:
         store.build(recipe, Neighbours, make)
     return longer or recipe.name
+
+
+def extend_neighbours(
+    store: Store, old: str, names: list[str], *, scales: np.ndarray | None = None, progress: Progress | None = None
+) -> str:
+    """The neighbours `old` for more points: those of the activations `names`, of which it knows the first."""
+    from atlas.maps.neighbours import extend_neighbours as extend
+
+    asked = {key: store.header(old)["parameters"][key] for key in ("metric", "k", "exact_up_to", "seed")}
+    recipe = Recipe("neighbours", 2, asked | {"extends": old}, {"activations": names}, ("faiss-cpu",))
+
+    def make() -> Neighbours:
+        return extend(store.read(old, Neighbours), read_vectors(store, names, scales), progress=progress)
+
+    store.build(recipe, Neighbours, make)
+    return recipe.name
 
 
 def _longer_lists(store: Store, recipe: Recipe) -> str | None:
@@ -127,14 +164,107 @@ def build_layout(
     lists = None if graph.exact else graph.indices.shape[1]
     parameters = {"method": choice.method, **choice.parameters, "metric": graph.metric, "lists": lists, "seed": seed}
     recipe = Recipe(
-        "layout", 1, parameters, {"activations": names}, LIBRARIES[choice.method], told={"neighbours": neighbours}
+        "layout", 2, parameters, {"activations": names}, LIBRARIES[choice.method], told={"neighbours": neighbours}
     )
 
     def make() -> Layout:
         from atlas.maps import layout
 
         method: Any = {"umap": layout.umap_layout, "tsne": layout.tsne_layout, "pca": layout.pca_layout}[choice.method]
-        return method(read_vectors(store, names), graph, seed=seed, progress=progress, **choice.parameters)
+        with about(choice.title):
+            made = method(read_vectors(store, names), graph, seed=seed, progress=progress, **choice.parameters)
+        return made if len(names) == 1 else replace(made, scales=read_scales(store, names))
 
     store.build(recipe, Layout, make)
     return recipe.name
+
+
+def extend_layout(
+    store: Store, old: str, names: list[str], *, before: str, after: str, progress: Progress | None = None
+) -> str:
+    """The layout `old` with the points placed that it does not have yet; its own stay where they are.
+
+    `names` are the activations of all points, `before` and `after` the neighbours of the old points and of all.
+    """
+    header = store.header(old)
+    asked = {key: value for key, value in header["parameters"].items() if key != "extends"}
+    recipe = Recipe(
+        "layout",
+        header["version"],
+        asked | {"extends": old},
+        {"activations": names},
+        LIBRARIES[asked["method"]],
+        told={"neighbours": after},
+    )
+
+    def make() -> Layout:
+        from atlas.maps.extend import extend
+
+        known = store.read(old, Layout)
+        vectors = read_vectors(store, names, known.scales)
+        lists = store.read(before, Neighbours), store.read(after, Neighbours)
+        return extend(known, vectors, *lists, seed=asked["seed"], progress=progress)
+
+    store.build(recipe, Layout, make)
+    return recipe.name
+
+
+def build_truths(store: Store, images: str, predictions: str | None, activations: str, neighbours: str) -> list[str]:
+    """What a layer's neighbours say of the images: class spread and label suspects, leaks; each where it is defined.
+
+    The first two need labels, the third both splits; what is left out has nothing to be measured on.
+    """
+    record = store.read(images, Images)
+    made = []
+    if (record.codes >= 0).any():
+        made = [build_spread(store, images, activations, neighbours)]
+        made.append(build_suspects(store, images, predictions, activations, neighbours))
+    return [*made, build_leaks(store, images, activations, neighbours)] if both_splits(record.splits) else made
+
+
+def build_spread(store: Store, images: str, activations: str, neighbours: str) -> str:
+    """How far the classes spread and mix in one layer."""
+    inputs = {"images": images, "activations": [activations], "neighbours": neighbours}
+    recipe = Recipe("spread", 1, {"k": VOTERS}, inputs, ("numpy",))
+
+    def make() -> ClassSpread:
+        seen, points, graph = _points(store, images, activations, neighbours)
+        vectors = read_vectors(store, [activations])
+        return class_spread(vectors, graph, points, seen.codes, seen.labels, splits=seen.splits)
+
+    store.build(recipe, ClassSpread, make)
+    return recipe.name
+
+
+def build_suspects(store: Store, images: str, predictions: str | None, activations: str, neighbours: str) -> str:
+    """Whose label the neighbours in one layer, and the network, do not believe."""
+    inputs = {"images": images, "activations": [activations], "neighbours": neighbours, "predictions": predictions or []}
+    recipe = Recipe("suspects", 1, {"k": VOTERS}, inputs, ("numpy",))
+
+    def make() -> Suspects:
+        seen, points, graph = _points(store, images, activations, neighbours)
+        said = store.read(predictions, Predictions) if predictions else None
+        return label_suspects(graph, points, seen.codes, seen.labels, predictions=said)
+
+    store.build(recipe, Suspects, make)
+    return recipe.name
+
+
+def build_leaks(store: Store, images: str, activations: str, neighbours: str) -> str:
+    """Held-out images that look the same as a training image, by one layer's neighbours and their thumbnails."""
+    inputs = {"images": images, "activations": [activations], "neighbours": neighbours}
+    bounds = {"k": LEAKS_K, "likeness": [LEAST_LIKENESS, BEYOND, CERTAIN], "difference": MOST_DIFFERENCE}
+    recipe = Recipe("leaks", 1, bounds, inputs, ("pillow",))
+
+    def make() -> Leaks:
+        seen, points, graph = _points(store, images, activations, neighbours)
+        return find_leaks(graph, points, seen.splits, seen)
+
+    store.build(recipe, Leaks, make)
+    return recipe.name
+
+
+def _points(store: Store, images: str, activations: str, neighbours: str) -> tuple[Images, np.ndarray, Neighbours]:
+    """Return the images, the image of each point of a layer, and the points' neighbours."""
+    points = store.read(activations, Activations).point_image
+    return store.read(images, Images), points, store.read(neighbours, Neighbours)

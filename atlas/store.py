@@ -6,20 +6,20 @@ docs/format.md describes the same for a reader in another language.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from atlas.errors import AtlasError, one_line
+from atlas.files import exists, is_file, read_json
 from atlas.machine import check_space
 from atlas.recipe import Recipe, digest, library_versions
 from atlas.record import (
@@ -52,6 +52,7 @@ __all__ = [
     "write_json",
     "write_record",
     "write_synced",
+    "writing",
 ]
 
 BUILDING = ".building"  # unfinished artifacts lie here, each beside the lock its builder holds
@@ -72,12 +73,13 @@ class Store:
     def path(self, name: str) -> Path:
         """Return the folder of the artifact `name`; a name that is no artifact's raises AtlasError."""
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise AtlasError(f"{one_line(repr(name))} is no artifact's name")
+            what = f"{one_line(repr(name))} is no artifact's name, yet something in {self.root} was made from it"
+            raise AtlasError(f"{what}: remove what names it, or the whole folder, and build again")
         return self.root / name
 
     def has(self, name: str) -> bool:
         """Tell whether the artifact `name` stands finished."""
-        return (self.path(name) / "record.json").is_file()
+        return is_file(self.path(name) / "record.json")
 
     def read(self, name: str, kind: type[R]) -> R:
         """Return the record `name`, its arrays memory-mapped."""
@@ -112,8 +114,9 @@ class Store:
         header = self.header(name)
         header["fields"] |= fields
         aside = self.root / BUILDING / f"record.json-{uuid.uuid4().hex[:8]}"
-        write_json(aside, header)
-        aside.replace(self.path(name) / "record.json")
+        with writing(self.root):
+            write_json(aside, header)
+            aside.replace(self.path(name) / "record.json")
 
     def prepare(self) -> None:
         """Make the atlas's folder when it is missing, and clear what killed builders left."""
@@ -123,8 +126,9 @@ class Store:
             raise AtlasError(
                 f"cannot write an atlas in {self.root} ({reason.strerror}): choose another with --cache"
             ) from None
-        for lock in (self.root / BUILDING).glob("*.lock"):
-            _clear_if_dead(lock)
+        with writing(self.root):
+            for lock in (self.root / BUILDING).glob("*.lock"):
+                _clear_if_dead(lock)
         for grave in (self.root / BUILDING).glob("removed-*"):
             shutil.rmtree(grave, ignore_errors=True)
 
@@ -133,18 +137,13 @@ class Store:
         token = f"{name.rpartition('/')[2]}-{uuid.uuid4().hex[:8]}"
         folder, lock = self.root / BUILDING / token, FileLock(self.root / BUILDING / f"{token}.lock")
         try:
-            with lock:
+            with writing(self.root), lock:
                 folder.mkdir()
                 yield folder
-        except OSError as reason:
-            if reason.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise AtlasError(
-                    f"the disk of {self.root} is full: what was finished is kept; free some space and build again"
-                ) from None
-            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            Path(lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
 
     # -- what is shown ------------------------------------------------------------------------------------------------
 
@@ -152,7 +151,7 @@ class Store:
         """Return atlas.json: ``format``, ``title``, ``shown`` (names of artifacts)."""
         path = self.root / "atlas.json"
         try:
-            contents = json.loads(path.read_text("utf-8"))
+            contents = read_json(path)
         except FileNotFoundError:
             raise AtlasError(
                 f"no atlas in {self.root}: make one with `atlas build MODEL IMAGES --cache {self.root}`"
@@ -164,6 +163,8 @@ class Store:
         shown = contents.get("shown")
         if not isinstance(shown, list) or not all(isinstance(name, str) and NAME.fullmatch(name) for name in shown):
             raise AtlasError(f"{path} names something that is no artifact: {REMEDY}")
+        if not isinstance(contents.setdefault("title", ""), str):
+            raise AtlasError(f"{path} has a title that is no text: {REMEDY}")
         return contents
 
     def shown(self, stage: str | None = None) -> list[str]:
@@ -179,10 +180,14 @@ class Store:
         Under a lock: two who show at once lose nothing.
         """
         self.prepare()
-        with FileLock(self.root / BUILDING / "atlas.json-lock"):
-            before = self.contents() if (self.root / "atlas.json").exists() else {"title": self.root.name, "shown": []}
+        with writing(self.root), FileLock(self.root / BUILDING / "atlas.json-lock"):
+            before = self.contents() if exists(self.root / "atlas.json") else {"title": self.root.name, "shown": []}
             kept = keep([name for name in before["shown"] if name not in names and self.has(name)])
-            after: dict[str, Any] = {"format": FORMAT, "title": title or before["title"], "shown": kept + list(names)}
+            after: dict[str, Any] = {
+                "format": FORMAT,
+                "title": title or before["title"] or self.root.name,
+                "shown": kept + list(names),
+            }
             if after != before:
                 temporary = self.root / BUILDING / f"atlas.json-{uuid.uuid4().hex[:8]}"
                 write_json(temporary, after)
@@ -226,8 +231,28 @@ class Store:
         """Remove one artifact: renamed away first, so that no half of it is ever seen."""
         self.prepare()
         grave = self.root / BUILDING / f"removed-{uuid.uuid4().hex[:8]}"
-        self.path(name).rename(grave)
+        with writing(self.root):
+            self.path(name).rename(grave)
         shutil.rmtree(grave, ignore_errors=True)
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Say in one line, as an AtlasError, what keeps the system from writing in the atlas `root` inside this block."""
+    try:
+        yield
+    except OSError as reason:
+        raise AtlasError(_hindrance(root, reason)) from None
+
+
+def _hindrance(root: Path, reason: OSError) -> str:
+    said = one_line(reason.strerror or str(reason) or type(reason).__name__, 160)
+    short = reason.errno is None and "written" in said  # numpy's own words, without a number, when a write ends early
+    if short or reason.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk of {root} is full: what was finished is kept; free some space and build again"
+    if not root.is_dir():
+        return f"{root} was removed while it was written ({said}): build again"
+    return f"cannot write in {root} ({said}): what was finished is kept; build again, or choose another folder with --cache"
 
 
 def folder_bytes(folder: Path) -> int:

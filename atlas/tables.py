@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pandas as pd
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from atlas.errors import one_line
 from atlas.machine import size
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def text_table(table: pd.DataFrame) -> str:
     """Return a table as aligned columns: numbers to the right, text to the left, one line per row."""
-    cells = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
-    names = [str(name) for name in table.columns]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    import pandas as pd
+
+    rows = table.astype(object).where(table.notna(), None).itertuples(index=False)
     right = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
-    lines = [names, *cells]
+    return aligned([str(name) for name in table.columns], rows, right)
+
+
+def aligned(names: Sequence[str], rows: Iterable[Iterable[Any]], right: Sequence[bool]) -> str:
+    """Return rows of values under their names, each column as wide as its widest cell."""
+    lines = [list(names), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(_align(c, w, r) for c, w, r in zip(line, widths, right, strict=True)).rstrip() for line in lines
     )
 
 
 def _cell(value: Any) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float) and value != value):
         return "—"
     return f"{value:.4g}" if isinstance(value, float) else one_line(value, 80)
 
@@ -33,15 +41,43 @@ def _align(cell: str, width: int, right: bool) -> str:
 
 
 def text_query(answer: dict[str, Any]) -> str:
-    """Return the answer of `atlas query`: the image, what the network says of it, and its neighbours."""
-    known = [answer[name] for name in ("path", "label", "split") if answer.get(name)]
-    which = [answer["query"], *([f"row {answer['row']}"] if answer["row"] is not None else []), *known]
-    head = ["  ".join(dict.fromkeys(which)), f"nearest in {answer['layer']} by {answer['metric']}"]
+    """Return the answer of `atlas query`: the image, what the network says of it, its places, and its neighbours."""
+    known = [one_line(answer[name]) for name in ("path", "label", "split") if answer.get(name)]
+    which = [one_line(answer["query"]), *([f"row {answer['row']}"] if answer["row"] is not None else []), *known]
+    head = ["  ".join(dict.fromkeys(which)), f"nearest in {one_line(answer['layer'])} by {answer['metric']}"]
     if answer["predictions"]:
-        said = ", ".join(f"{p['prediction']} {p['probability']:.3f}" for p in answer["predictions"])
+        said = ", ".join(f"{one_line(p['prediction'], 80)} {p['probability']:.3f}" for p in answer["predictions"])
         head.insert(1, f"the network says {said}")
-    table = pd.DataFrame(answer["neighbours"])
-    return "\n".join([*head, "", text_table(table), *([answer["note"]] if answer["note"] else [])])
+    places = [line for place in answer.get("places", ()) for line in text_place(place)]
+    found = answer["neighbours"]
+    names = list(found[0]) if found else []
+    right = [all(isinstance(row[name], int | float) for row in found) for name in names]
+    table = aligned(names, [[row[name] for name in names] for row in found], right)
+    return "\n".join([*head, *places, "", table, *([answer["note"]] if answer["note"] else [])])
+
+
+def text_place(place: dict[str, Any]) -> list[str]:
+    """Return where an image stands in one layout, a line per point."""
+    if "error" in place:
+        return [f"{place['title']}: {place['error']}"]
+    lines = [f"{place['title']} x {x:.4g}, y {y:.4g}" for x, y in zip(place["x"], place["y"], strict=True)]
+    for number, (confidence, far) in enumerate(zip(place["confidence"], place["far"], strict=True)):
+        if far:
+            lines[number] += f": {place['note']}, so the place and the prediction mean little"
+        elif confidence is not None:  # a point that was laid out with the map has none
+            lines[number] += f", confidence of the place {confidence:.2f}"
+    return lines
+
+
+def text_suspects(answer: dict[str, Any], most: int = 20) -> str:
+    """Return what `atlas suspects` says: the sentence, the first `most` rows, and where all of them are."""
+    import pandas as pd
+
+    rows = answer["rows"]
+    table = pd.DataFrame(rows[:most]).drop(columns=["image_id", "train_image_id", "held_out_image_id"], errors="ignore")
+    rest = [f"{most} of {len(rows)} shown; --out FILE.csv writes them all"] if len(rows) > most else []
+    file = [f"written to {answer['file']}"] if answer["file"] else []
+    return "\n".join([answer["title"], *(["", text_table(table)] if rows else []), *(file or rest)])
 
 
 def text_estimate(cost: dict[str, Any]) -> str:
@@ -76,13 +112,19 @@ def text_counts(counts: dict[str, Any]) -> str:
 
 def text_summary(summary: dict[str, Any]) -> str:
     """Return what `atlas show` says."""
+    import pandas as pd
+
     network = summary["network"]
     lines = [
-        f"{summary['title']}  ({summary['folder']})",
-        f"network   {network['title']}  ({network['spec']}, {network['parameters']:,} parameters, {network['identity']})",
+        f"{one_line(summary['title'])}  ({one_line(summary['folder'])})",
+        f"network   {one_line(network['title'])}  ({one_line(network['spec'])}, {network['parameters']:,} parameters, "
+        f"{network['identity']})",
         f"images    {text_counts(summary['images'])}",
-        *(f"          {path}: {error}" for path, error in summary["undecodable"]),
+        *(f"          {one_line(path)}: {one_line(error)}" for path, error in summary["undecodable"]),
     ]
+    if len(summary["networks"]) > 1:
+        lines += [f"          one of {len(summary['networks'])} networks:"]
+        lines += [f"          {n['number']}  {n['title']}  {n['layers']}" for n in summary["networks"]]
     lines += [f"precision {summary['precision']}"] if summary["precision"] else []
     lines += [f"classes   {summary['class_map']}"] if summary["class_map"] else []
     lines += [f"accuracy  {text_accuracy(split, found)}" for split, found in summary["accuracy"].items()]

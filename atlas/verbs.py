@@ -1,4 +1,4 @@
-"""What the command's verbs do, as functions: layers, train, list_atlases, query, patterns, serve, gc."""
+"""What the command's verbs do, as functions: layers, train, list_atlases, query, patterns, suspects, serve, gc."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atlas.models.training import TrainingResult
 
 PORTS_TRIED = 50
+EXPECTED = (KeyError, ValueError, TypeError, IndexError, AttributeError, OSError)  # what a damaged record raises in use
 
 
 def layers(
@@ -100,14 +101,27 @@ def _read_argument(text: str) -> tuple[str, Any]:
     return name, value
 
 
+@contextmanager
+def damage_told(root: str | os.PathLike[str]) -> Iterator[None]:
+    """Say in one line, as an AtlasError, that an atlas is damaged where its records raise what no whole one does."""
+    try:
+        yield
+    except EXPECTED as reason:
+        words = one_line(f"{type(reason).__name__}: {reason}", 120)
+        raise AtlasError(
+            f"the atlas in {root} is damaged ({words}): remove what was changed in it, or the whole folder, and build again"
+        ) from reason
+
+
 def list_atlases(cache: str | os.PathLike[str] = "cache") -> pd.DataFrame:
     """Return one row per atlas in a folder: name, title, images, network, layers, layouts; damaged ones say so."""
     rows = []
     for path in sorted(Path(cache).glob("*/atlas.json")):
         try:
-            atlas = Atlas(path.parent)
-            row = {"images": len(atlas.image_record), "network": atlas.network_record.title}
-            row |= {"layers": ", ".join(atlas.layers), "layouts": len(atlas.names("layout")), "note": ""}
+            with damage_told(path.parent):
+                atlas = Atlas(path.parent)
+                row = {"images": len(atlas.image_record), "network": ", ".join(atlas.networks()["title"])}
+                row |= {"layers": ", ".join(atlas.layers), "layouts": len(atlas.names("layout")), "note": ""}
         except AtlasError as reason:
             row = {"images": 0, "network": "", "layers": "", "layouts": 0, "note": str(reason)}
         rows.append({"name": path.parent.name, **row})
@@ -115,9 +129,10 @@ def list_atlases(cache: str | os.PathLike[str] = "cache") -> pd.DataFrame:
     return table if (table["note"] != "").any() else table.drop(columns="note")
 
 
-def show(atlas: str | os.PathLike[str]) -> dict[str, Any]:
+def show(atlas: str | os.PathLike[str], *, network: str | int | None = None) -> dict[str, Any]:
     """Return what an atlas holds: images, splits, network, accuracy, layers, layouts and their faithfulness, artifacts."""
-    return open_atlas(atlas).summary()
+    with damage_told(atlas):
+        return open_atlas(atlas, network=network).summary()
 
 
 def query(
@@ -126,21 +141,29 @@ def query(
     *,
     k: int = 10,
     layer: str | None = None,
+    network: str | int | None = None,
     sheet: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the k nearest images of a row, an image_id or an image file, and for a file what the network says of it.
+    """Return the k nearest images of a row or an image_id, and what the network says of it; needs no torch.
 
-    `sheet` names a PNG to write the answer to as a contact sheet. Only a file needs torch.
+    `sheet` names a PNG to write the answer to as a contact sheet. An image file is asked of the worker: `asking.query`.
     """
-    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas, network=network)
     if sheet is not None:
         check_writable(sheet, (".png",))
+    with damage_told(opened.store.root):
+        answer = _answer(opened, image, k, layer)
+        if sheet is not None:
+            write_sheet(opened, image, answer, Path(sheet))
+    return answer
+
+
+def _answer(opened: Atlas, image: Any, k: int, layer: str | None) -> dict[str, Any]:
     row = opened.find_image(image)
-    seen = {} if row is not None else opened.describe(image, layer)  # a new file goes through the network once
-    found = opened.neighbours(row if row is not None else seen[opened.layer_name(layer)], layer=layer, k=k)
-    said = opened.predict(row if row is not None else seen["logits"]) if opened.predictions is not None else None
+    found = opened.neighbours(image if row is None else row, layer=layer, k=k)
+    said = opened.predict(row) if row is not None and opened.predictions is not None else None
     known: Any = opened.images().loc[row] if row is not None else {}
-    answer = {
+    return {
         "query": str(image),
         "row": row,
         **{name: _plain(known.get(name)) for name in ("image_id", "path", "label", "split")},
@@ -150,9 +173,6 @@ def query(
         "note": "" if len(found) == k else f"{len(found)} of the {k} asked for: there are no others",
         "neighbours": found.astype(object).where(found.notna(), None).to_dict("records"),
     }
-    if sheet is not None:
-        write_sheet(opened, image, answer, Path(sheet))
-    return answer
 
 
 def _plain(value: Any) -> str | None:
@@ -206,6 +226,7 @@ def patterns(
     atlas: str | os.PathLike[str] | Atlas,
     *,
     layer: str | None = None,
+    network: str | int | None = None,
     stat: str = "mean",
     split: str = "auto",
     out: str | os.PathLike[str] | None = None,
@@ -215,13 +236,47 @@ def patterns(
 
     if stat not in ("mean", "std"):
         raise choose("statistic", stat, ("mean", "std"))
-    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
-    found = opened.patterns(layer, split=split)
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas, network=network)
+    with damage_told(opened.store.root):
+        found = opened.patterns(layer, split=split)
     path = Path(out) if out is not None else Path(f"{opened.store.root.name}-{found.layer}-{stat}.png")
     check_writable(path, figures.SUFFIXES)
     drawn = figures.patterns_heatmap(getattr(found, stat), found.labels, stat=stat, title=found.title, count=found.count)
     figures.save(drawn, path)
     return {"file": str(path), "title": found.title, "count": dict(zip(found.labels, found.count.tolist(), strict=True))}
+
+
+def suspects(
+    atlas: str | os.PathLike[str] | Atlas,
+    *,
+    layer: str | None = None,
+    leaks: bool = False,
+    out: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Return the images whose neighbours say another label, most suspicious first, or the leaks; write them to `out`.
+
+    The answer has ``layer``, ``title`` (what is listed, of how many, by which rule) and ``rows``; `out` is CSV or Parquet.
+    """
+    from atlas import truth
+
+    if out is not None:
+        check_writable(out, (".csv", ".parquet"))
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
+    table, title = (truth.listed_leaks if leaks else truth.listed_suspects)(opened, layer)
+    if out is not None:
+        write_table(table, Path(out))
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return {"layer": table.attrs["layer"], "title": title, "file": None if out is None else str(out), "rows": rows}
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV or Parquet, by the file's suffix."""
+    if path.suffix.lower() == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        plain = table.copy()
+        plain.attrs = {}
+        plain.to_parquet(path, index=False)
 
 
 def check_writable(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
@@ -284,7 +339,7 @@ def find_atlases(wanted: str | os.PathLike[str] | None) -> tuple[Path | None, Pa
 
 def free_port(first: int, address: str = "localhost") -> int:
     """Return the first port from `first` on that nothing listens on; AtlasError when none of fifty is free."""
-    for port in range(first, min(first + PORTS_TRIED, 65536)):
+    for port in range(max(first, 1), min(first + PORTS_TRIED, 65536)):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -297,8 +352,9 @@ def free_port(first: int, address: str = "localhost") -> int:
 
 def gc(atlas: str | os.PathLike[str], *, remove: bool = False) -> list[str]:
     """List, and with `remove` remove, the artifacts that nothing shown was made from; return what to tell."""
-    store = open_atlas(atlas).store
-    stray = store.unreached()
+    with damage_told(atlas):
+        store = open_atlas(atlas).store
+        stray = store.unreached()
     lines = [f"{name}  {size(count)}" for name, count in stray.items()]
     if not stray:
         return ["everything is reached: nothing to remove"]

@@ -14,9 +14,16 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import pytest  # noqa: E402
 
 import atlas  # noqa: E402
-from tests import tiny  # noqa: E402
+from tests import tiny, workers  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_workers() -> Iterator[None]:
+    """Workers that tests start meet their clients in a folder of this run alone, and end with it."""
+    with workers.private():
+        yield
 
 
 @pytest.fixture(scope="session")

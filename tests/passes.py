@@ -144,7 +144,6 @@ def run(root: Any, net: Net, images: Images, reader: Reader, **options: Any) -> 
     defaults: dict[str, Any] = {
         "vectors": {"conv2": "mean"},
         "statistics": {},
-        "class_map": class_map(),
         "precision": "float32",
         "batch_size": 7,
     }

@@ -41,7 +41,12 @@ def make_values(images: int, units: int = 6, *, points: int = 1, seed: int = 0) 
 
 def make_groups(images: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.column_stack([rng.integers(0, 2, images), rng.integers(-1, 3, images), *rng.integers(0, 2, (2, images))])
+    return np.column_stack([rng.integers(0, 2, images), rng.integers(-1, 3, images), rng.integers(-1, 3, images)])
+
+
+def judged(groups: np.ndarray) -> np.ndarray:
+    """The groups with the column that the class map adds."""
+    return np.column_stack([groups, rightness(groups[:, 2], groups[:, 1], class_map())])
 
 
 def make_part(values: np.ndarray, rows: np.ndarray, *, points: int = 1, **options: Any) -> PartLayer:
@@ -75,7 +80,8 @@ def cut_moments(values: np.ndarray, groups: np.ndarray, at: list[int], *, points
 
 def merged(values: np.ndarray, groups: np.ndarray, at: list[int], *, points: int = 1) -> Statistics:
     """The statistics of all values, cut before the images `at` and merged again."""
-    return merge_statistics(cut(values, at, points=points), cut_moments(values, groups, at, points=points))
+    moments = cut_moments(values, groups, at, points=points)
+    return merge_statistics(cut(values, at, points=points), moments, class_map=class_map())
 
 
 # -- statistics ---------------------------------------------------------------------------------------------------------
@@ -86,6 +92,7 @@ def test_moments_of_each_group_are_those_of_its_values(at: list[int]) -> None:
     values, groups = make_values(200), make_groups(200)
     found = merged(values, groups, at)
     assert found.count.sum() == 200 == found.images
+    groups = judged(groups)
     assert {tuple(g) for g in found.groups} == {tuple(g) for g in groups} and len(found.groups) == len(
         set(map(tuple, groups))
     )
@@ -98,13 +105,13 @@ def test_moments_of_each_group_are_those_of_its_values(at: list[int]) -> None:
 
 def test_moments_keep_their_digits_far_from_zero() -> None:
     values = (1e4 + make_values(500, 3, seed=1)[:, :1]).astype(np.float32)
-    found = merged(values, np.zeros((500, 4), int), [100, 200])
+    found = merged(values, np.zeros((500, 3), int), [100, 200])
     np.testing.assert_allclose(found.m2[0] / 500, values.astype(np.float64).var(0), rtol=1e-9)
 
 
 def test_merging_in_another_order_gives_the_same_but_for_rounding() -> None:
     parts, moments = cut(make_values(200), [60, 100]), cut_moments(make_values(200), make_groups(200), [60, 100])
-    one, other = merge_statistics(parts, moments), merge_statistics(parts[::-1], moments[::-1])
+    one, other = (merge_statistics(p, m, class_map=class_map()) for p, m in ((parts, moments), (parts[::-1], moments[::-1])))
     np.testing.assert_allclose(one.mean, other.mean, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(one.m2, other.m2, rtol=1e-10, atol=1e-10)
     np.testing.assert_array_equal(one.quantiles, other.quantiles)
@@ -123,7 +130,7 @@ def test_a_value_that_is_not_finite_makes_its_groups_moments_unknown_and_no_othe
     values, groups = make_values(100), make_groups(100)
     values[3, 2] = np.inf
     found = merged(values, groups, [50])
-    hit = (found.groups == groups[3]).all(1)
+    hit = (found.groups[:, :3] == groups[3]).all(1)
     assert np.isnan(found.mean[hit, 2]).all() and np.isnan(found.mean).sum() == 1 == np.isnan(found.m2).sum()
 
 
@@ -198,7 +205,7 @@ def test_sampled_positions_count_points_and_rank_images() -> None:
     greatest = values.reshape(60, 4, -1).max(1)
     for unit in range(values.shape[1]):
         assert found.top_image[:, unit].tolist() == brute_force_top(greatest, unit)
-    for group, mean in zip(found.groups, found.mean, strict=True):
+    for group, mean in zip(found.groups[:, :3], found.mean, strict=True):
         np.testing.assert_allclose(mean, values[np.repeat((groups == group).all(1), 4)].mean(0, dtype=float), rtol=1e-12)
 
 
@@ -228,13 +235,13 @@ def test_parts_of_different_layers_are_not_merged() -> None:
     with pytest.raises(
         AtlasError, match=r"these are of conv \(mean, 6 units\), fc \(mean, 6 units\): record them in one pass"
     ):
-        merge_statistics([one, replace(two, layer="fc")], moments)
+        merge_statistics([one, replace(two, layer="fc")], moments, class_map=class_map())
     with pytest.raises(AtlasError, match=r"these are of conv \(mean, 6 units\), fc \(mean, 6 units\)"):
-        merge_statistics([one, two], [moments[0], replace(moments[1], layer="fc")])
+        merge_statistics([one, two], [moments[0], replace(moments[1], layer="fc")], class_map=class_map())
     with pytest.raises(AtlasError, match="2 parts and the moments of 1 are no whole layer: record them in one pass"):
-        merge_statistics([one, two], moments[:1])
+        merge_statistics([one, two], moments[:1], class_map=class_map())
     with pytest.raises(AtlasError, match="these are of none"):
-        merge_statistics([], [])
+        merge_statistics([], [], class_map=class_map())
 
 
 def test_the_percentile_of_a_value_is_the_share_below_it() -> None:

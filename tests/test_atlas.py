@@ -36,9 +36,8 @@ def test_the_tiny_world_is_told_apart_and_every_record_is_shown(tiny_atlas):
     assert (images["split"].value_counts() == 60).all()
     assert tiny_atlas.layers == ["pool", "act", "logits"]
     assert list(tiny_atlas.layouts()["layers"]) == ["act", "act", "pool + act + logits", "act"]
-    assert {"images", "network", "predictions", "statistics", "activations", "neighbours", "layout"} == {
-        name.rpartition("-")[0] for name in tiny_atlas.store.shown()
-    }
+    of_layers = {"statistics", "activations", "neighbours", "layout", "spread", "suspects", "leaks"}
+    assert {"images", "network", "predictions", *of_layers} == {name.rpartition("-")[0] for name in tiny_atlas.store.shown()}
 
 
 def test_the_map_keeps_the_classes_apart(tiny_atlas):
@@ -253,11 +252,6 @@ def test_statistics_can_be_kept_of_layers_without_vectors(world, tmp_path):
     assert opened.patterns("conv2").mean.shape == (3, 16)
 
 
-def test_a_layout_in_parallel_is_another_artifact_and_as_faithful(world, tmp_path):
-    opened, _ = build(world, tmp_path / "a", layouts=["umap", "umap,parallel=1"])
-    assert len(opened.layouts()) == 2 and (opened.layouts()["trustworthiness"] > 0.9).all()
-
-
 def test_sampled_positions_are_points_of_their_images(world, tmp_path):
     opened, _ = build(world, tmp_path / "a", layers=["pool=positions:3"])
     record = opened.activations("pool")
@@ -375,9 +369,11 @@ def test_a_file_goes_through_the_network_that_made_the_layer(world, tmp_path):
     assert len(both.store.shown("network")) == 2, "the first network's layers are still shown, so is its record"
     with Image.open(world / "images" / first.images()["path"][9]) as picture:
         picture.save(tmp_path / "new.bmp")
-    for layer in ("pool", "act"):
-        found = atlas.open(both.store.root).neighbours(tmp_path / "new.bmp", layer=layer, k=3)
+    for number, layer in ((1, "pool"), (2, "act")):
+        found = atlas.open(both.store.root, network=number).neighbours(tmp_path / "new.bmp", layer=layer, k=3)
         assert found["image"][0] == 9 and found["distance"][0] < 1e-2, layer
+    with pytest.raises(AtlasError, match=r"pool is a layer of network 1 .*: ask for it with --network 1, or network=1"):
+        atlas.open(both.store.root).neighbours(5, layer="pool")
 
 
 def test_another_metric_replaces_the_neighbours(world, tmp_path):
@@ -482,7 +478,7 @@ def test_a_network_of_features_only_has_nothing_to_predict(world, tmp_path):
 def test_neighbours_that_are_not_shown_are_asked_for_by_name(world, tmp_path):
     opened, _ = build(world, tmp_path / "a")
     opened.store.show([], keep=lambda names: [name for name in names if not name.startswith("neighbours")])
-    with pytest.raises(AtlasError, match="holds no neighbours of that layer"):
+    with pytest.raises(AtlasError, match="holds no neighbours of act"):
         atlas.open(opened.store.root).neighbours(3)
 
 

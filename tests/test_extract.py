@@ -19,16 +19,19 @@ from atlas.activations import batching, extract, functionals, records
 from atlas.activations.assemble import merge_statistics
 from atlas.activations.batching import batches, choose_batch, kept_batch, read
 from atlas.activations.engine import find_device
+from atlas.activations.records import Statistics
+from atlas.data.records import Images
 from atlas.errors import AtlasError
 from atlas.models.layers import list_layers
 from atlas.models.precision import has_fast_bfloat16
 from atlas.models.preprocess import Preprocess
 from atlas.planning import LayerChoice
-from atlas.stages import build_activations, build_predictions, build_statistics
+from atlas.stages import build_predictions, build_statistics
 from atlas.store import Store
 from tests.heard import Heard
 from tests.passes import (
     GREY,
+    LABELS,
     Net,
     PixelReader,
     Tiny,
@@ -211,38 +214,42 @@ def oracle(values: np.ndarray, groups: np.ndarray) -> dict[tuple[int, ...], tupl
     return found
 
 
-def test_another_class_map_makes_new_moments_and_no_new_layer(tmp_path: Path, small_parts: None) -> None:
+def resplit(images: Images, rows: int) -> Images:
+    """The same images, the first of them all of the training split."""
+    return replace(images, table=images.table.assign(split=["train"] * rows + list(images.table["split"][rows:])))
+
+
+def test_other_splits_make_new_moments_and_no_new_layer(tmp_path: Path, small_parts: None) -> None:
     images, pixels, told = make_images(23), make_pixels(23), Heard()
     first = run(tmp_path, Net(Tiny()), images, PixelReader(pixels), **MOMENTS)
     before = bytes_under(tmp_path)
-    other = run(tmp_path, Net(Tiny()), images, PixelReader(pixels), class_map=class_map([2, 0, 1]), progress=told, **MOMENTS)
+    other = run(tmp_path, Net(Tiny()), resplit(images, 23), PixelReader(pixels), progress=told, **MOMENTS)
     assert (other.vectors, other.statistics, other.logits) == (first.vectors, first.statistics, first.logits)
     assert not set(other.moments["fc"]) & set(first.moments["fc"])
     after = bytes_under(tmp_path)
     assert {name: after[name] for name in before} == before
     assert {name.split("/")[2].partition("-")[0] for name in after.keys() - before.keys()} == {"moments"}
-    line = "statistics of 23 images are computed again because labels, splits or the class map changed"
+    line = "statistics of 23 images are computed again because labels or splits changed"
     assert told.lines == [line] == other.notes and other.images_run == 23 and first.notes == []
     again = run(tmp_path, Net(Tiny()), images, PixelReader(pixels), **MOMENTS)
     assert again.images_run == 0 and again.moments == first.moments
 
 
-def test_another_class_map_keeps_the_activations_and_makes_new_statistics(tmp_path: Path) -> None:
+def test_another_class_map_makes_new_statistics_and_no_new_pass(tmp_path: Path) -> None:
     images, reader, store = make_images(12), PixelReader(make_pixels(12)), Store(tmp_path)
-    layer, made = LayerChoice("conv2", 3, "mean"), []
-    for outputs in ([0, 1, 2], [2, 0, 1]):
-        options: dict[str, Any] = {"statistics": {"conv2": "mean"}, "class_map": class_map(outputs)}
-        done, roots = run(tmp_path, Net(Tiny()), images, reader, **options), ["images-0", "network-0"]
-        activations = build_activations(store, done, layer, roots, {})
-        made.append((activations, build_statistics(store, done, layer, roots), options["class_map"]))
-    predictions = [build_predictions(store, done, images, roots, each[2], Heard()) for each in made]
-    assert made[0][0] == made[1][0] and made[0][1] != made[1][1] and len(set(predictions)) == 2
+    layer, roots, net = LayerChoice("conv2", 3, "mean"), ["images-0", "network-0"], Net(Tiny())
+    done = run(tmp_path, net, images, reader, statistics={"conv2": "mean"})
+    maps = [class_map([0, 1, 2]), class_map([2, 0, 1]), replace(class_map([0, 1, 2]), labels=[*LABELS, "dress"])]
+    names = [build_statistics(store, done, layer, roots, each) for each in maps]
+    right = [store.read(name, Statistics).groups[:, 3] for name in names]
+    assert len(set(names)) == 3 and (right[2] == -1).all() and set(right[0]) | set(right[1]) == {0, 1}
+    assert (right[0] != right[1]).any()
+    assert len({build_predictions(store, done, images, roots, each, Heard()) for each in maps}) == 3
 
 
 def test_the_moments_of_another_class_map_equal_the_oracle(tmp_path: Path, small_parts: None) -> None:
     images, net, outputs = make_images(23, broken=(3,)), Net(Tiny()), np.array([2, 0, 1])
-    run(tmp_path, net, images, PixelReader(make_pixels(23)), **MOMENTS)
-    done = run(tmp_path, net, images, PixelReader(make_pixels(23)), class_map=class_map([2, 0, 1]), **MOMENTS)
+    done = run(tmp_path, net, images, PixelReader(make_pixels(23)), **MOMENTS)
     rows, prediction = (
         images.decoded,
         np.concatenate([part.logits.argmax(1) for part in logits_of_parts(tmp_path, done.logits)]),
@@ -251,7 +258,7 @@ def test_the_moments_of_another_class_map_equal_the_oracle(tmp_path: Path, small
     groups = np.column_stack([split, label, prediction, outputs[prediction] == label]).astype(int)
     parts = parts_of(tmp_path, done.vectors["conv2"])
     expected = oracle(np.concatenate([part.vectors for part in parts]), np.repeat(groups, 2, axis=0))
-    found = merge_statistics(parts, moments_of(tmp_path, done.moments["conv2"]))
+    found = merge_statistics(parts, moments_of(tmp_path, done.moments["conv2"]), class_map=class_map([2, 0, 1]))
     assert {tuple(group) for group in found.groups.tolist()} == set(expected)
     for group, count, mean, m2 in zip(found.groups.tolist(), found.count, found.mean, found.m2, strict=True):
         assert count == expected[tuple(group)][0]
@@ -262,18 +269,17 @@ def test_the_moments_of_another_class_map_equal_the_oracle(tmp_path: Path, small
 def test_other_labels_leave_the_vectors_of_the_same_images(tmp_path: Path, small_parts: None) -> None:
     images, reader = make_images(23), PixelReader(make_pixels(23))
     first = run(tmp_path, Net(Tiny()), images, reader, **MOMENTS)
-    table = images.table.assign(split=["train"] * 10 + list(images.table["split"][10:]))
-    other = run(tmp_path, Net(Tiny()), replace(images, table=table), reader, **MOMENTS)
+    other = run(tmp_path, Net(Tiny()), resplit(images, 10), reader, **MOMENTS)
     assert other.vectors == first.vectors and other.images_run == 10
     assert [a == b for a, b in zip(other.moments["fc"], first.moments["fc"], strict=True)] == [False, True, True]
 
 
 def test_a_killed_pass_of_other_moments_goes_on(tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     images, reader = make_images(35), PixelReader(make_pixels(35))
-    other: dict[str, Any] = {**MOMENTS, "class_map": class_map([2, 0, 1])}
+    other = resplit(images, 35)
     for root in ("whole", "cut"):
         run(tmp_path / root, Net(Tiny()), images, reader, **MOMENTS)
-    run(tmp_path / "whole", Net(Tiny()), images, reader, **other)
+    run(tmp_path / "whole", Net(Tiny()), other, reader, **MOMENTS)
     calls, true_build = iter(range(100)), Store.build
 
     def build(self: Store, *args: Any, **kwargs: Any) -> Any:
@@ -283,8 +289,8 @@ def test_a_killed_pass_of_other_moments_goes_on(tmp_path: Path, small_parts: Non
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Store, "build", build)
-        run(tmp_path / "cut", Net(Tiny()), images, reader, **other)
-    assert run(tmp_path / "cut", Net(Tiny()), images, reader, **other).images_run == 25
+        run(tmp_path / "cut", Net(Tiny()), other, reader, **MOMENTS)
+    assert run(tmp_path / "cut", Net(Tiny()), other, reader, **MOMENTS).images_run == 25
     assert bytes_under(tmp_path / "cut") == bytes_under(tmp_path / "whole")
 
 
@@ -491,7 +497,7 @@ def test_list_pass_and_describe_count_the_same_units(tmp_path: Path) -> None:
     net = Net(Wide(), outputs=20, preprocess=replace(GREY, height=20, width=30))
     layers = {"conv": "mean", "relu": "max"}
     listed = list_layers(net.module, torch.zeros(1, 1, 20, 30)).set_index("name")
-    done = run(tmp_path, net, make_images(3), PixelReader(pixels), vectors=layers, class_map=class_map([]))
+    done = run(tmp_path, net, make_images(3), PixelReader(pixels), vectors=layers)
     found = extract.describe(net, [Image.fromarray(pixels[1])], layers)  # type: ignore[arg-type]
     outputs, _ = plain_hook_loop(net.module, "conv", as_input(pixels))
     expected = {"conv": outputs.mean((2, 3)), "relu": np.maximum(outputs, 0).max((2, 3))}
@@ -503,7 +509,7 @@ def test_list_pass_and_describe_count_the_same_units(tmp_path: Path) -> None:
 
 def test_a_network_of_features_only_has_no_logits_and_no_right_or_wrong(tmp_path: Path) -> None:
     net = Net(Says(lambda y: y), outputs=0)
-    options: dict[str, Any] = {"vectors": {}, "statistics": {"fc": "mean"}, "class_map": class_map([])}
+    options: dict[str, Any] = {"vectors": {}, "statistics": {"fc": "mean"}}
     done = run(tmp_path, net, make_images(9), PixelReader(make_pixels(9)), **options)
     (part,) = moments_of(tmp_path, done.moments["fc"])
     assert done.logits == [] and (part.groups[:, 2:] == -1).all() and part.count.sum() == 9
@@ -511,7 +517,7 @@ def test_a_network_of_features_only_has_no_logits_and_no_right_or_wrong(tmp_path
 
 def test_a_single_logit_predicts_by_its_sign(tmp_path: Path) -> None:
     net, images = Net(Says(lambda y: y, width=1), outputs=1), make_images(40)
-    options: dict[str, Any] = {"vectors": {}, "statistics": {"fc": "mean"}, "class_map": class_map([0, 1])}
+    options: dict[str, Any] = {"vectors": {}, "statistics": {"fc": "mean"}}
     done = run(tmp_path, net, images, PixelReader(make_pixels(40)), **options)
     (part,), (logits,) = moments_of(tmp_path, done.moments["fc"]), logits_of_parts(tmp_path, done.logits)
     positive = int((logits.logits[:, 0] > 0).sum())

@@ -7,7 +7,7 @@ import pytest
 
 from atlas.activations.records import Vectors
 from atlas.errors import AtlasError
-from atlas.maps.joint import join
+from atlas.maps.joint import join, scales_of
 
 
 def test_each_layer_gets_unit_mean_norm_whatever_its_scale() -> None:
@@ -25,6 +25,19 @@ def test_each_layer_gets_unit_mean_norm_whatever_its_scale() -> None:
 def test_float16_norms_do_not_overflow_and_zeros_stay_zeros() -> None:
     joined = join([np.full((4, 512), 60000, np.float16), np.zeros((4, 2))])
     assert np.isfinite(joined).all() and (joined[:, 512:] == 0).all()
+
+
+def test_a_new_image_is_joined_by_the_scales_of_the_layout() -> None:
+    chance = np.random.default_rng(0)
+    small, large = chance.normal(size=(50, 3)), 1e4 * chance.normal(size=(50, 7))
+    joined = join([small[:40], large[:40]])
+    scales = scales_of([small[:40], large[:40]])
+    np.testing.assert_array_equal(join([small[:1], large[:1]], scales=scales), joined[:1])
+    assert not np.allclose(join([small[:1], large[:1]]), joined[:1])
+    np.testing.assert_array_equal(scales_of([np.zeros((4, 2))]), [1.0])
+    for wrong in ([1.0], [1.0, 0.0], [1.0, float("nan")]):
+        with pytest.raises(AtlasError, match="2 layers are joined by 2 positive scales, not "):
+            join([small, large], scales=wrong)
 
 
 def test_layers_with_unequal_points_are_refused() -> None:

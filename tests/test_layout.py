@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from atlas.activations.records import Vectors
 from atlas.errors import AtlasError
-from atlas.maps import umap
+from atlas.maps import tsne, umap
 from atlas.maps.layout import pca_layout, tsne_layout, umap_layout
 from atlas.maps.neighbours import build_neighbours
 from atlas.maps.pca import principal_axes
@@ -99,10 +99,17 @@ def test_the_steps_called_one_by_one_are_the_whole() -> None:
     assert np.array_equal(xy, umap_layout(vectors, neighbours, epochs=30).xy)
 
 
-def test_umap_in_parallel_is_a_map_as_good() -> None:
+@pytest.mark.parametrize("repulsion", ["bh", "fft"])
+def test_t_sne_has_the_same_bytes_with_any_number_of_threads(repulsion: str, monkeypatch) -> None:
+    monkeypatch.setattr(tsne, "EARLY", 30)
+    monkeypatch.setattr(tsne, "LATE", 30)
     vectors, _, neighbours = digits()
-    made = umap_layout(vectors, neighbours, parallel=True)
-    assert made.parameters["parallel"] and made.quality["trustworthiness"] > 0.97
+    start = tsne.start_places(vectors, np.random.RandomState(0))
+    made = [
+        tsne.optimise(tsne.affinities_of(neighbours, 30, threads=threads), start, repulsion=repulsion, threads=threads)
+        for threads in (1, 2, 5)
+    ]
+    assert np.abs(made[0]).max() > 1 and all(np.array_equal(made[0], other) for other in made[1:])
 
 
 def test_umaps_epochs_and_t_snes_iterations_are_told_as_they_pass() -> None:
@@ -227,3 +234,14 @@ def test_principal_axes_are_the_same_by_points_as_by_units(shape):
     exact = PCA(2, svd_solver="full").fit(vectors.astype(np.float64))
     np.testing.assert_allclose(np.abs(axes.axes.T), np.abs(exact.components_), atol=1e-6)
     np.testing.assert_allclose(axes.ratio, exact.explained_variance_ratio_, atol=1e-9)
+
+
+def test_a_layout_keeps_what_new_points_are_placed_by() -> None:
+    vectors, _, neighbours = digits()
+    made = pca_layout(vectors, neighbours)
+    mean, axes = made.axes[0], made.axes[1:]
+    np.testing.assert_allclose(made.xy, (vectors - mean) @ axes.T, atol=1e-4)
+    other = digits_map("umap")
+    assert other.axes.shape == (0, 64) and np.isnan(other.confidence).all() and len(other.confidence) == 1797
+    tenth = np.sort(neighbours.distances[:, 9])
+    assert made.reach[0] == tenth[0] and made.reach[-1] == tenth[-1] and made.reach[500] == tenth[898]

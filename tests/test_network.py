@@ -244,15 +244,15 @@ def test_a_network_whose_outputs_are_features_says_so_with_no_categories(folder:
         ("minenet:fin", "no name in minenet: 'fin': did you mean fine"),
         ("minenet:constant", "minenet:constant is a int: name a function that returns an nn.Module"),
         ("minenet:number", "minenet:number returned a int: return an nn.Module, or (module, dict of its preprocessing)"),
-        ("minenet:failing", "minenet:failing() failed: ValueError: no such\\nfile"),
-        ("torch.nn:Linear", "torch.nn:Linear() failed: TypeError: Linear.__init__() missing 2 required positional"),
+        ("minenet:failing", "minenet:failing() failed (ValueError: no such\\nfile"),
+        ("torch.nn:Linear", "torch.nn:Linear() failed (TypeError: Linear.__init__() missing 2 required positional"),
         ("minenet:scripted", "minenet:scripted returned TorchScript, whose modules cannot be read"),
         (
             "minenet:misspelled",
             "a preprocessing that cannot be: no field of the preprocessing 'hieght': did you mean height",
         ),
         ("minenet:misnamed", "Net has 3 outputs and 2 names for them: give one name for each output"),
-        ("brokennet:make", "importing brokennet failed: RuntimeError: on import"),
+        ("brokennet:make", "importing brokennet failed (RuntimeError: on import)"),
         ("needynet:make", "needynet needs the module a_module_nobody_has, which is not installed"),
     ],
 )

@@ -50,12 +50,8 @@ def test_the_same_layout_named_twice_is_made_once():
 
 def test_parameters_are_read_and_defaults_filled_in():
     (choice,) = parse_layouts(["umap:fc1,min_dist=0.05,n_neighbors=50"], LAYERS)
-    assert choice.parameters == {"n_neighbors": 50, "min_dist": 0.05, "epochs": None, "parallel": False}
+    assert choice.parameters == {"n_neighbors": 50, "min_dist": 0.05, "epochs": None}
     assert choice.neighbours_needed == 50 and choice.title == "UMAP of fc1"
-
-
-def test_speed_can_be_asked_for():
-    assert parse_layouts(["umap:fc1,parallel=1"], LAYERS)[0].parameters["parallel"] is True
 
 
 def test_tsne_asks_for_three_times_its_perplexity():

@@ -19,9 +19,10 @@ PACKAGE = ROOT / "atlas"
 
 # The rooms in their order: a module imports only from its own room and from rooms before it.
 ORDER = (
-    ("errors",), ("machine",), ("progress",), ("recipe",), ("record",), ("store",),
+    ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",),
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("pages",),
-    ("atlas",), ("tables", "planning", "pool"), ("stages",), ("pipeline",), ("estimate",), ("verbs",), ("demo",), ("cli",),
+    ("seeing", "truth", "holdings"), ("atlas",), ("worker",), ("tables", "planning", "pool"), ("stages", "showing"),
+    ("recording",), ("pipeline",), ("estimate", "growing"), ("verbs",), ("asking",), ("demo",), ("cli",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -80,6 +81,7 @@ def loaded_by(code: str) -> set[str]:
         ("import atlas.maps.neighbours, atlas.maps.layout, atlas.patterns.classes", {"torch", "umap", "numba"}),
         ("import atlas.pages.view, atlas.pages.explorer, atlas.pages.routes", {"torch", "umap", "numba", "openTSNE"}),
         ("import atlas.pages.figures", {"torch", "umap", "numba"}),
+        ("import atlas.asking, atlas.worker.client, atlas.tables", {*HEAVY, "pandas", "numpy"}),
         ("import atlas.atlas, atlas.verbs", {"torch", "umap", "numba", "bokeh"}),
     ],
 )

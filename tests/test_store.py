@@ -234,7 +234,7 @@ def write(header: dict, path: Path, **changes: Any) -> None:
         (lambda h, p: write(h, p, files={"numbers": "../../etc/passwd"}), "not one of its own"),
         (lambda h, p: write(h, p, fields={}), "damaged"),
         (lambda h, p: write(h, p, fields=[]), "is damaged .no fields."),
-        (lambda h, p: p.write_text('{"format": 1}'), "is damaged .no stage, inputs"),
+        (lambda h, p: p.write_text('{"format": 1}'), "is damaged .no stage, version, key, parameters, inputs"),
         (lambda h, p: (p.parent / "numbers.npy").write_bytes(b""), "damaged"),
     ],
 )

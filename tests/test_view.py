@@ -16,12 +16,15 @@ from atlas.activations.records import Predictions
 from atlas.data.records import Images
 from atlas.errors import AtlasError
 from atlas.maps.records import Layout, Neighbours
-from atlas.pages import colours
+from atlas.pages import colours, doubts
 from atlas.pages.columns import COORDINATE_STEPS, NO_CONFIDENCE, confidence_codes, quantise
 from atlas.pages.explorer import images_in_words
 from atlas.pages.manifest import class_palette, manifest, parameter
 from atlas.pages.shelf import Shelf, cache_folder, find_atlases
 from atlas.pages.view import View
+from atlas.patterns.leaks import Leaks
+from atlas.patterns.spread import ClassSpread
+from atlas.patterns.suspects import Suspects
 from atlas.store import Store
 from tests import worlds
 
@@ -140,6 +143,43 @@ def test_columns_hold_what_the_records_hold_and_cannot_be_written(view: View) ->
             view.column(name, what)[...] = 0
 
 
+def test_faithfulness_is_a_column_of_points_and_suspicion_one_of_images(view: View) -> None:
+    space = view.spaces[1]
+    recall = view.read(space.layouts[0], Layout).recall
+    np.testing.assert_array_equal(view.column(space.layouts[0], "recall"), confidence_codes(recall))
+    score = view.read(space.doubts["suspects"], Suspects).score
+    np.testing.assert_array_equal(view.column(space.doubts["suspects"], "score"), confidence_codes(score))
+    assert view.colours(space)[-3:] == ["faithfulness", "suspicion", "split"]
+    assert view.spaces[2].doubts == {} and "suspicion" not in view.colours(view.spaces[2])  # joint: of no single layer
+    with pytest.raises(AtlasError, match="has no column"):
+        view.column(view.images_name, "score")
+
+
+def test_suspicion_and_twins_of_an_image_are_those_of_the_records(view: View) -> None:
+    space = view.spaces[1]
+    record = view.read(space.doubts["suspects"], Suspects)
+    row = int(np.nanargmax(record.score))
+    told = doubts.suspicion(view, space.doubts["suspects"], row)
+    assert told["score"] == record.score[row] and told["say"] == view.images.labels[record.usual[row]]
+    pairs = view.read(space.doubts["leaks"], Leaks).pairs
+    for held, train in zip(pairs["held_out"], pairs["train"], strict=True):
+        assert train in doubts.twins(view, space.doubts["leaks"], held)["twins"]
+        assert held in doubts.twins(view, space.doubts["leaks"], train)["twins"]
+    for ask, stage in ((doubts.suspicion, "suspects"), (doubts.twins, "leaks")):
+        with pytest.raises(AtlasError, match="no image 300: there are 300"):
+            ask(view, space.doubts[stage], 300)
+
+
+def test_the_page_is_told_how_each_class_lies_in_the_layer(view: View) -> None:
+    space = view.spaces[1]
+    told = manifest(view, view.start({}), several=False)["spaces"][1]["spread"]
+    record = view.read(space.doubts["spread"], ClassSpread)
+    assert [part["purity"] for part in told] == record.purity[0].tolist()
+    for code, part in enumerate(told):
+        others = np.delete(record.mixing[0, code], code)
+        assert part["share"] == pytest.approx(others.max()) and (part["other"] != code or part["share"] == 0)
+
+
 def test_a_column_that_is_not_there_is_refused(view: View) -> None:
     with pytest.raises(AtlasError, match="has no column"):
         view.column(view.images_name, "xy")
@@ -205,7 +245,7 @@ def test_the_manifest_is_plain_json_and_small(view: View) -> None:
     told = manifest(view, view.start({}), several=True)
     assert len(json.dumps(told, allow_nan=False)) < 20_000
     assert told["images"]["splits"] == {"train": 180, "held-out": 120, "unknown": 0}
-    assert told["spaces"][0]["layouts"][0]["words"] == "n neighbors 15, min dist 0.1"
+    assert told["spaces"][0]["layouts"][0]["words"] == "n neighbors 15, min dist 0.1, metric L2"
     assert "jointly: conv, fc" in told["spaces"][2]["title"] and parameter("min_dist", 0.10000000001) == "min dist 0.1"
 
 
@@ -213,8 +253,10 @@ def test_a_layout_that_does_not_fit_its_layer_is_refused_in_words(tmp_path: Path
     store = worlds.tiny_atlas(tmp_path, 30)
     view = View(store.root)
     name = view.spaces[0].layouts[0]
-    xy = store.read(name, Layout).xy[:-1].copy()
-    np.save(store.path(name) / "xy.npy", xy)
+    of_points = {"xy", "confidence", "recall", "trust", "continuity"}
+    for field, value in vars(store.read(name, Layout)).items():
+        if field in of_points:
+            np.save(store.path(name) / f"{field}.npy", np.array(value[:-1]))
     with pytest.raises(AtlasError, match="has 29 points and its layer 30"):
         View(store.root).xy(name)
 

@@ -15,6 +15,7 @@ from atlas.activations.records import Activations, PartLayer, PartMoments, Predi
 from atlas.data.records import Images
 from atlas.maps.records import Layout, Neighbours
 from atlas.models.records import NetworkRecord
+from atlas.stages import build_truths
 from atlas.store import Files, Recipe, Store, digest
 
 LABELS = ("disc", "square", "stripes", "dots")
@@ -65,7 +66,8 @@ def tiny_atlas(
         statistics.append(record)
     shown = [of_images, network, predictions, *named.values(), *statistics]
     for layer in LAYERS:
-        shown += write_maps(store, named[layer], [layer], vectors[layer], ("umap", "pca"))
+        maps = write_maps(store, named[layer], [layer], vectors[layer], ("umap", "pca"))
+        shown += [*maps, *build_truths(store, of_images, predictions, named[layer], maps[0])]
     shown += write_maps(store, list(named.values()), list(named), np.concatenate(list(vectors.values()), axis=1), ("umap",))
     store.show(shown, title=title)
     return store
@@ -219,9 +221,8 @@ def write_layer(
     )
     folder = f"parts/{'0' * 15}{number}"
     part_name = build(store, Recipe("layer", 1, {"layer": layer}, base, folder=folder), part)
-    of_groups = build(
-        store, Recipe("moments", 1, {"layer": layer}, base, folder=folder), PartMoments(layer, "mean", **moments)
-    )
+    kept = PartMoments(layer, "mean", **{**moments, "groups": moments["groups"][:, :3]})
+    of_groups = build(store, Recipe("moments", 1, {"layer": layer}, base, folder=folder), kept)
     inputs = {**base, "parts": [part_name]}
     low, high = vectors.min(0), vectors.max(0)
     codes = ((vectors - low) / np.maximum(high - low, 1e-9) * 255).astype(np.uint8).T.copy()
@@ -267,16 +268,31 @@ def write_maps(
     """Write the neighbour lists (exact, L2) and layouts (two principal directions) of one layer, or of several jointly."""
     indices, distances = nearest(vectors)
     lists = Neighbours(layers, "L2", True, None, indices, distances, Files([("index.faiss", b"")]))
+    recall = np.linspace(0, 1, len(vectors)).astype(np.float32)
+    rest = np.full(len(vectors), np.nan, np.float32)
     found = [build(store, Recipe("neighbours", 1, {"layers": layers}, {"activations": activations}), lists)]
     centred = vectors - vectors.mean(0)
     directions = np.linalg.svd(centred[:2000], full_matrices=False)[2]
     for turn, method in enumerate(methods):
         xy = (centred @ directions[turn : turn + 2].T).astype(np.float32)
+        xy = np.pad(xy, ((0, 0), (0, 2 - xy.shape[1])))  # fewer than three points have fewer directions
         quality = {"trustworthiness": 0.95, "continuity": 0.93, "recall": 0.41, "k": 15, "sample": 5000, "seed": 0}
-        layout = Layout(layers, method, xy, {"n_neighbors": 15, "min_dist": 0.1} if method == "umap" else {}, quality, {})
+        parameters = {"metric": "L2", "reach": distances.shape[1]}
+        parameters |= {"n_neighbors": 15, "min_dist": 0.1, "epochs": 200} if method == "umap" else {}
+        axes = (
+            np.vstack([vectors.mean(0), directions[turn : turn + 2]]) if method == "pca" else np.empty((0, vectors.shape[1]))
+        )
+        placing = unplaced(len(xy), axes, layers, distances)
+        layout = Layout(layers, method, xy, parameters, quality, {}, *placing, recall=recall, trust=rest, continuity=rest)
         inputs = {"neighbours": found[0], "activations": activations}
         found.append(build(store, Recipe("layout", 1, {"method": method, "layers": layers}, inputs), layout))
     return found
+
+
+def unplaced(count: int, axes: np.ndarray, layers: list[str], distances: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return confidence, axes, scales and reach of a layout that no point was placed in."""
+    reach = np.quantile(distances[:, -1], np.linspace(0, 1, 1001)).astype(np.float32)
+    return np.full(count, np.nan, np.float32), axes.astype(np.float64), np.ones(len(layers)), reach
 
 
 def nearest(vectors: np.ndarray, kept: int = KEPT) -> tuple[np.ndarray, np.ndarray]:

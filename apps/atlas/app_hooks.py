@@ -2,11 +2,20 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 
 from atlas.pages.routes import install_routes  # noqa: E402
+from atlas.worker import Worker  # noqa: E402
+from atlas.worker.protocol import MOST_BYTES  # noqa: E402
 
-install_routes()
+
+def see(root: Path, image: bytes, **question: Any) -> dict[str, Any]:
+    """Ask the worker of the atlas in `root` what its network says of a new image."""
+    return Worker(root).see(image, **question)
+
+
+install_routes(see, most=MOST_BYTES)

@@ -100,8 +100,9 @@ def _codes(vectors: Vectors, low: np.ndarray, high: np.ndarray) -> Iterator[np.n
     """Yield each unit's values as 0 … 255 between its low and high, uint8 [unit of the block, point]."""
     for block, columns in _columns(vectors):
         span = (high - low)[block, None]
-        columns -= low[block, None]
-        columns *= np.divide(255.0, span, out=np.zeros_like(span), where=span > 0)
+        with np.errstate(invalid="ignore"):  # infinite values, which are counted, times a span of 0
+            columns -= low[block, None]
+            columns *= np.divide(255.0, span, out=np.zeros_like(span), where=span > 0)
         yield np.nan_to_num(np.clip(np.rint(columns, out=columns), 0, 255, out=columns)).astype(np.uint8)
 
 
@@ -109,8 +110,12 @@ def _codes(vectors: Vectors, low: np.ndarray, high: np.ndarray) -> Iterator[np.n
 # Statistics
 
 
-def merge_statistics(parts: Sequence[PartLayer], moments: Sequence[PartMoments], *, number: int = 0) -> Statistics:
+def merge_statistics(
+    parts: Sequence[PartLayer], moments: Sequence[PartMoments], *, class_map: ClassMap, number: int = 0
+) -> Statistics:
     """Merge the statistics of a layer's parts and their moments; exact up to rounding but for the quantiles.
+
+    `class_map` says which groups are right.
 
     Moments: Chan, Golub, LeVeque 1983. Quantiles: by weighted rank, whose error is at most 1/128 and
     one value's own rank. With sampled positions
@@ -127,7 +132,7 @@ def merge_statistics(parts: Sequence[PartLayer], moments: Sequence[PartMoments],
         number=number,
         functional=parts[0].functional,
         images=sum(len(np.unique(part.point_image)) for part in parts),
-        groups=groups,
+        groups=np.column_stack([groups, rightness(groups[:, 2], groups[:, 1], class_map)]).astype(np.int32),
         count=count,
         mean=mean,
         m2=m2,

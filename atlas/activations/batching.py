@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -12,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atlas.errors import AtlasError, one_line
+from atlas.files import read_json
 from atlas.machine import cores
 from atlas.models.preprocess import LONGEST
 from atlas.models.shapes import FEWEST
@@ -208,18 +208,22 @@ def out_of_memory(reason: BaseException) -> bool:
 def kept_batch(path: Path, choose: Callable[[], int]) -> int:
     """Return the batch size kept in `path`, or choose one and keep it; of two builders the first one's holds."""
     if not path.exists():
-        chosen = choose()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-        write_json(aside, {"batch_size": chosen})
-        _first_wins(aside, path)
+        keep_first(path, {"batch_size": choose()})
     try:
-        size = json.loads(path.read_text("utf-8"))["batch_size"]
+        size = read_json(path)["batch_size"]
     except (OSError, ValueError, KeyError, TypeError):
         size = None
-    if not isinstance(size, int) or not 1 <= size <= SIZES[-1]:
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZES[-1]:
         raise AtlasError(f"{path} holds no batch size: remove it and build again")
     return size
+
+
+def keep_first(path: Path, value: dict[str, Any]) -> None:
+    """Write a choice of the build's state into `path`, unless another builder did in the meantime."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    write_json(aside, value)
+    _first_wins(aside, path)
 
 
 def _first_wins(aside: Path, path: Path) -> None:

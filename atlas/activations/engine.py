@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from atlas.activations.batching import free_memory, out_of_memory
 from atlas.activations.hooks import Callback, Recorder, final_linear, largest_output, placed
+from atlas.activations.rounding import sums_kept
 from atlas.errors import AtlasError, one_line
 from atlas.machine import cores
 from atlas.models.network import Network, logits_of
@@ -22,9 +24,22 @@ LIVE_OUTPUTS = 4  # outputs of the largest layer's size that live at once: a blo
 class Engine:
     """Runs batches of one network; opened by `engine`."""
 
-    def __init__(self, network: Network, device: torch.device, precision: str):
+    def __init__(self, network: Network, device: torch.device, precision: str, module: nn.Module | None = None):
         self.network, self.device, self.precision = network, device, precision
+        self.module = network.module if module is None else module
         self.head: str | None = None  # the layer that makes the logits, computed in float32 in a bfloat16 pass
+
+    def of(self, module: nn.Module) -> Engine:
+        """Return the engine of a copy of the network's module."""
+        other = Engine(self.network, self.device, self.precision, module)
+        other.head = self.head
+        return other
+
+    @contextmanager
+    def thread(self) -> Iterator[None]:
+        """Prepare the thread that runs a batch: no gradients, and the precision; both are a thread's own."""
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            yield
 
     @property
     def bfloat16(self) -> bool:
@@ -39,7 +54,7 @@ class Engine:
 
     def recorder(self, callbacks: Mapping[str, Callback]) -> Recorder:
         """Return the recorder of the layers named in `callbacks`, to be entered."""
-        return Recorder(self.network.module, callbacks, full_precision=self.head)
+        return Recorder(self.module, callbacks, full_precision=self.head)
 
     def run(self, forward: Callable[[torch.Tensor], Any], batch: torch.Tensor) -> Any:
         """Return ``forward(batch)``; what it raises becomes one line, but for a want of memory."""
@@ -50,11 +65,11 @@ class Engine:
         except Exception as reason:
             if out_of_memory(reason):
                 raise
-            shape = "×".join(map(str, batch.shape[1:]))
+            shape, half = "×".join(map(str, batch.shape[1:])), self.bfloat16
             text = one_line((str(reason).splitlines() or [type(reason).__name__])[0])
             raise AtlasError(
                 f"network {one_line(self.network.title)} failed on images of {shape} (rgb × y × x): {text}; "
-                "check the input size and the number of channels that it takes"
+                f"check the input size and the number of channels that it takes{', or give --precision float32' * half}"
             ) from reason
 
     def logits(self, output: Any) -> np.ndarray | None:
@@ -73,8 +88,8 @@ class Engine:
     def survey(self, batch: torch.Tensor) -> int:
         """Find the layer that makes the logits; return the largest batch that surely fits into memory."""
         if self.bfloat16 and self.network.outputs:
-            self.head = self.run(lambda b: final_linear(self.network.module, b), batch)
-        each = LIVE_OUTPUTS * self.run(lambda b: largest_output(self.network.module, b), batch) / len(batch)
+            self.head = self.run(lambda b: final_linear(self.module, b), batch)
+        each = LIVE_OUTPUTS * self.run(lambda b: largest_output(self.module, b), batch) / len(batch)
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else free_memory()
         return max(1, int(MEMORY_SHARE * free / each))
 
@@ -88,11 +103,11 @@ def engine(network: Network, device: torch.device, precision: str) -> Iterator[E
         if threads > cores():
             stack.callback(torch.set_num_threads, threads)
             torch.set_num_threads(cores())
-        stack.enter_context(torch.no_grad())
         if device.type == "cuda":
             stack.enter_context(torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=opened.bfloat16))
+        stack.enter_context(sums_kept(network.module, enabled=opened.bfloat16))  # outside `placed`, which moves weights
         stack.enter_context(placed(network.module, device, channels_last=opened.bfloat16))
-        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=opened.bfloat16))
+        stack.enter_context(opened.thread())
         yield opened
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,28 +12,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from atlas.activations.assemble import predicted, rightness
-from atlas.activations.batching import SIZES, Batch, batches, choose_batch, kept_batch, out_of_memory, padded, read, stack
+from atlas.activations.assemble import predicted
+from atlas.activations.batching import SIZES, batches, choose_batch, kept_batch, out_of_memory, read
 from atlas.activations.engine import Engine, engine, find_device
-from atlas.activations.functionals import Functional
+from atlas.activations.few import COMPARED, LEAST_COSINE, agreement, describe, kept_agreement
+from atlas.activations.hooks import Callback
 from atlas.activations.plan import Part, Wanted, plan, serving, wanted_of
 from atlas.activations.records import PART, PartLayer, PartLogits, PartMoments
 from atlas.activations.sinks import Taker, check_rows, part_layer, part_moments, stored_type
+from atlas.activations.streams import Stream, Streams, count_for, streams
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose, one_line
 from atlas.machine import check_space
 from atlas.models.network import Network
 from atlas.models.precision import resolve
-from atlas.models.records import ClassMap
 from atlas.models.shapes import FEWEST
 from atlas.progress import Progress
 from atlas.store import Store, digest
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from atlas.data.reading import Reader
 
+
+__all__ = ["Pass", "describe", "run"]
 
 NAMED = 3  # layers called several times that are named one by one
 
@@ -50,6 +52,7 @@ class Pass:
     device: str
     images_run: int  # images that went through the network now
     notes: list[str]  # what the user should know: what was left out, what is stored otherwise
+    agreement: dict[str, float] = field(default_factory=dict)  # layer → mean cosine of bfloat16 to float32, where compared
 
     @property
     def layers(self) -> dict[str, list[str]]:
@@ -64,7 +67,6 @@ class _Job:
     store: Store
     network: Network
     reader: Reader
-    class_map: ClassMap
     seed: int
     progress: Progress
     told: dict[str, Any]
@@ -87,7 +89,6 @@ def run(
     *,
     vectors: Mapping[str, str],
     statistics: Mapping[str, str],
-    class_map: ClassMap,
     precision: str = "auto",
     batch_size: int | None = None,
     seed: int = 0,
@@ -97,20 +98,23 @@ def run(
     """Run the images through the network once; keep logits, vectors and statistics of the layers asked, part by part.
 
     `vectors` and `statistics` map a layer's dotted name to a functional. Parts that stand are not computed again, so that
-    a killed pass loses at most one part, and a layer asked later runs alone. Images that do not decode are left out,
+    a killed pass loses at most the part it computes and
+    the one it writes, and a layer asked later runs alone. Images that do not decode are left out,
     counted. Statistics are over the functional's values: with sampled positions, over the points.
     """
     wanted = wanted_of(vectors, statistics)
     place = find_device(device)
-    precision = resolve(precision, device=place.type)
+    asked, precision = precision, resolve(precision, device=place.type)
     _check(network, images, reader, wanted, batch_size)
     told = {"network": network_name, "images": images_name, "device": str(place), "title": network.title}
-    job = _Job(store, network, reader, class_map, seed, progress or Progress(), told)
+    job = _Job(store, network, reader, seed, progress or Progress(), told)
     if len(images.decoded) < len(images):
         job.notes.append(f"{len(images) - len(images.decoded)} of {len(images)} images do not decode and are left out")
-    parts = list(
-        plan(images, wanted, class_map, identity=network.identity, outputs=network.outputs, precision=precision, seed=seed)
-    )
+    agreed: dict[str, float] = {}
+    if precision == "bfloat16":
+        agreed = _agreement(job, place, wanted, images)
+        precision = _precision_for(job, agreed) if asked == "auto" else precision
+    parts = list(plan(images, wanted, identity=network.identity, outputs=network.outputs, precision=precision, seed=seed))
     waiting = [part for part in parts if not part.complete(store)]
     _tell_regrouped(job, waiting)
     if waiting:
@@ -127,46 +131,53 @@ def run(
         device=str(place),
         images_run=sum(len(part.rows) for part in waiting),
         notes=job.notes,
+        agreement=agreed,
     )
-
-
-def describe(
-    network: Network,
-    pictures: Sequence[Image],
-    functionals: Mapping[str, str],
-    *,
-    image_ids: Sequence[str] | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-) -> dict[str, np.ndarray]:
-    """Return what the network makes of a few images: by layer float32 [point, unit], and ``logits`` [image, output].
-
-    Computed in float32, in one batch of at least two. Sampled positions are drawn from `image_ids`, by default from the
-    images' pixels.
-    """
-    wanted = {layer: Functional.parse(name) for layer, name in functionals.items()}
-    pixels = [network.preprocess.array(picture) for picture in pictures]
-    count, ids = len(pixels), image_ids or [digest(own)[:16] for own in pixels]
-    array = padded(stack(pixels), FEWEST)
-    found: dict[str, np.ndarray] = {}
-
-    def taker(layer: str) -> Any:
-        def take(output: torch.Tensor, axis: int | None) -> None:
-            check_rows(output, len(array))
-            found[layer] = wanted[layer].reduce(output[:count], seed, ids, axis=axis)[0].cpu().numpy()
-
-        return take
-
-    with (
-        engine(network, find_device(device), "float32") as opened,
-        opened.recorder({layer: taker(layer) for layer in wanted}) as recorder,
-    ):
-        logits = opened.logits(opened.run(recorder, opened.tensor(array)))
-    return found if logits is None else {**found, "logits": logits[:count]}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Before anything runs
+
+
+def _agreement(job: _Job, place: torch.device, wanted: Sequence[Wanted], images: Images) -> dict[str, float]:
+    """Return how near bfloat16 comes to float32 in the layers whose vectors are kept; compared once per build."""
+    functionals = {w.layer: w.functional for w in wanted if w.keep}
+    asked = {layer: str(functional) for layer, functional in sorted(functionals.items())}
+    state = digest([job.network.identity, asked, str(place), job.seed])
+
+    def compare() -> dict[str, float]:
+        job.store.prepare()
+        with job.progress.stage("comparing bfloat16 with float32"):
+            return _while_it_fits(over)
+
+    def over(count: int) -> dict[str, float]:
+        rows = images.decoded[:count]
+        array, ids = read(job.reader, job.network.preprocess, rows), list(images.table["image_id"].iloc[rows])
+        return agreement(job.network, array, functionals, image_ids=ids, seed=job.seed, device=place)
+
+    return kept_agreement(job.store.root / "state" / f"precision-{state[:16]}.json", compare)
+
+
+def _while_it_fits(over: Callable[[int], dict[str, float]]) -> dict[str, float]:
+    """Return ``over(COMPARED)``, or of the fewest images where so many do not fit into memory."""
+    try:
+        return over(COMPARED)
+    except Exception as reason:
+        if not out_of_memory(reason):
+            raise
+    return over(FEWEST)
+
+
+def _precision_for(job: _Job, agreed: Mapping[str, float]) -> str:
+    """Return bfloat16 where it is near enough to float32; else float32, and say so."""
+    worst = min(agreed, key=lambda layer: agreed[layer], default=None)
+    if worst is None or agreed[worst] >= LEAST_COSINE:
+        return "bfloat16"
+    job.note(
+        f"bfloat16 is too far from float32 here (cosine {agreed[worst]:.5f} in {one_line(worst)}, at least {LEAST_COSINE} "
+        "is wanted): the network runs in float32, slower; `--precision bfloat16` has it otherwise"
+    )
+    return "float32"
 
 
 def _check(network: Network, images: Images, reader: Reader, wanted: Sequence[Wanted], batch_size: int | None) -> None:
@@ -185,7 +196,7 @@ def _check(network: Network, images: Images, reader: Reader, wanted: Sequence[Wa
 def _tell_regrouped(job: _Job, waiting: Sequence[Part]) -> None:
     images = sum(len(part.rows) for part in waiting if part.regrouped(job.store))
     if images:
-        job.note(f"statistics of {images} images are computed again because labels, splits or the class map changed")
+        job.note(f"statistics of {images} images are computed again because labels or splits changed")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -199,12 +210,22 @@ def _run_parts(job: _Job, opened: Engine, parts: Sequence[Part], batch_size: int
     job.store.prepare()
     check_space(job.store.root, _bytes_needed(job, parts))
     size = batch_size or _batch_size(job, opened, sample, fits=fits, enough=_enough_for(len(decoded)))
-    job.told |= {"batch_size": size, "threads": torch.get_num_threads()}
-    with job.progress.stage(f"activations of {job.network.title}", sum(len(part.rows) for part in parts)) as advance:
+    threads = torch.get_num_threads()
+    job.told |= {"batch_size": size, "threads": threads}
+    with (
+        streams(opened, threads) as running,
+        job.progress.stage(f"activations of {job.network.title}", sum(len(part.rows) for part in parts)) as advance,
+        ThreadPoolExecutor(1, thread_name_prefix="parts") as writer,
+    ):
+        written: Future[None] | None = None  # the part before: on its way to the disk while the next one is computed
         for part in parts:
             takers = {w: Taker(w.functional, part.ids, job.units[w], job.seed) for w in part.missing(job.store)}
-            logits = _run_part(job, opened, part, takers, size, advance)
-            _keep(job, part, takers, logits, opened.precision)
+            logits = _run_part(job, running, part, takers, size, advance)
+            if written is not None:
+                written.result()
+            written = writer.submit(_keep, job, part, takers, logits, opened.precision)
+        if written is not None:
+            written.result()
     return size
 
 
@@ -260,35 +281,40 @@ def _batch_size(job: _Job, opened: Engine, sample: np.ndarray, *, fits: int, eno
     threads = torch.get_num_threads()
     state = digest([job.network.identity, opened.precision, list(sample.shape[1:]), str(opened.device), threads, enough])
     path = job.store.root / "state" / f"batch-{state[:16]}.json"
-    return kept_batch(path, lambda: choose_batch(forward, limit=min(fits, enough)))
+
+    def choose() -> int:
+        side_by_side = count_for(opened, threads)
+        torch.set_num_threads(max(1, threads // side_by_side))  # as each of them will run
+        try:
+            return choose_batch(forward, limit=min(fits // side_by_side or 1, enough))
+        finally:
+            torch.set_num_threads(threads)
+
+    return kept_batch(path, choose)
 
 
 def _run_part(
-    job: _Job, opened: Engine, part: Part, takers: Mapping[Wanted, Taker], size: int, advance: Any
+    job: _Job, running: Streams, part: Part, takers: Mapping[Wanted, Taker], size: int, advance: Any
 ) -> np.ndarray | None:
     """Run one part through the network, filling `takers`; return its logits [image, output], None for features only."""
-    batch: Batch
 
-    def give(layer: str) -> Any:
-        mine = [taker for wanted, taker in takers.items() if wanted.layer == layer]
+    def give(stream: Stream) -> Mapping[str, Callback]:
+        return {layer: partial(take, stream, layer) for layer in {w.layer: None for w in takers}}
 
-        def take(output: torch.Tensor, axis: int | None) -> None:
-            for taker in mine:
-                taker.take(output, axis, batch)
-
-        return take
+    def take(stream: Stream, layer: str, output: torch.Tensor, axis: int | None) -> None:
+        for wanted, taker in takers.items():
+            if wanted.layer == layer:
+                taker.take(output, axis, stream.batch)
 
     kept: list[np.ndarray] = []
-    with opened.recorder({layer: give(layer) for layer in {w.layer: None for w in takers}}) as recorder:
-        for batch in batches(job.reader, job.network.preprocess, part.rows, size):
-            try:
-                logits = opened.logits(opened.run(recorder, opened.tensor(batch.array)))
-            except Exception as reason:
-                if not out_of_memory(reason):
-                    raise
-                raise AtlasError(f"a batch of {size} images does not fit into memory: give a smaller --batch-size") from None
+    try:
+        for batch, logits in running.run(give, batches(job.reader, job.network.preprocess, part.rows, size)):
             kept += [] if logits is None else [logits[: batch.count]]
             advance(batch.count)
+    except Exception as reason:
+        if not out_of_memory(reason):
+            raise
+        raise AtlasError(f"a batch of {size} images does not fit into memory: give a smaller --batch-size") from None
     if not job.network.outputs:
         return None
     return np.concatenate(kept) if kept else np.empty((0, job.network.outputs), np.float32)
@@ -302,7 +328,7 @@ def _keep(job: _Job, part: Part, takers: Mapping[Wanted, Taker], logits: np.ndar
     if part.logits is not None and logits is not None:
         recipe = dataclasses.replace(part.logits, told=job.told)
         logits = job.store.build(recipe, PartLogits, lambda: PartLogits(logits=logits, image=part.rows)).logits  # type: ignore[arg-type]
-    groups = _groups(part.marks, logits, job.class_map)
+    groups = _groups(part.marks, logits)
     for wanted, taker in takers.items():
         made = partial(part_moments, taker.values, groups, layer=wanted.layer, functional=str(wanted.functional))
         job.store.build(dataclasses.replace(part.moments[wanted], told=job.told), PartMoments, made)
@@ -321,8 +347,7 @@ def _keep_layer(job: _Job, part: Part, wanted: Wanted, taker: Taker, precision: 
     job.store.build(dataclasses.replace(part.layers[wanted], told=told), PartLayer, made)
 
 
-def _groups(marks: np.ndarray, logits: np.ndarray | None, class_map: ClassMap) -> np.ndarray:
-    """Return each image's group, int32 [image, 4]: split, label, prediction, right."""
+def _groups(marks: np.ndarray, logits: np.ndarray | None) -> np.ndarray:
+    """Return each image's group, int32 [image, 3]: split, label, prediction."""
     prediction = np.full(len(marks), -1, np.int32) if logits is None else predicted(logits)
-    right = rightness(prediction, marks[:, 1], class_map)
-    return np.column_stack([marks, prediction, right]).astype(np.int32)
+    return np.column_stack([marks, prediction]).astype(np.int32)

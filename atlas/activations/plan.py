@@ -15,10 +15,10 @@ import numpy as np
 from atlas.activations import records
 from atlas.activations.functionals import Functional
 from atlas.data.records import SPLITS, Images
-from atlas.models.records import ClassMap
 from atlas.store import Recipe, Store, digest
 
-VERSION = 1  # of the stages `layer`, `moments` and `logits`
+VERSION = 2  # of the stages `layer` and `logits`; 2: depthwise weights keep their sums in bfloat16
+MOMENTS = 2  # of the stage `moments`; 2: that, and its groups do not say what is right, which the class map decides
 LIBRARIES = ("torch",)
 
 
@@ -70,7 +70,6 @@ def serving(wanted: Sequence[Wanted], layer: str, functional: str) -> Wanted:
 def plan(
     images: Images,
     wanted: Sequence[Wanted],
-    class_map: ClassMap,
     *,
     identity: str,
     outputs: int,
@@ -86,7 +85,7 @@ def plan(
         rows = images.decoded[(images.decoded >= mine.start) & (images.decoded < mine.stop)].astype(np.int32)
         # Rows are absolute in the part, and which images decode may differ with the library that decodes.
         key = digest([list(ids[mine]), start, rows, identity, precision])[:16]
-        groups = digest([marks[mine], class_map.outputs, len(class_map.labels)])
+        groups = digest([marks[mine]])
         logits = Recipe("logits", VERSION, {"part": key}, {}, LIBRARIES, folder=f"parts/{key}") if outputs else None
         layers = {w: _recipe("layer", w, key, seed, keep_vectors=w.keep) for w in wanted}
         told_by = {"logits": logits.name} if logits else {}
@@ -98,4 +97,4 @@ def _recipe(stage: str, wanted: Wanted, part: str, seed: int, **others: Any) -> 
     parameters: dict[str, Any] = {"part": part, "layer": wanted.layer, "functional": str(wanted.functional), **others}
     if wanted.functional.sampled:
         parameters["seed"] = seed
-    return Recipe(stage, VERSION, parameters, {}, LIBRARIES, folder=f"parts/{part}")
+    return Recipe(stage, MOMENTS if stage == "moments" else VERSION, parameters, {}, LIBRARIES, folder=f"parts/{part}")

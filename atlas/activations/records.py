@@ -9,12 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from atlas.fields import axes, of_stage
 from atlas.models.records import ClassMap
 from atlas.store import Stream
 
 PART = 4096  # images in a part: the unit of resume, growth and distribution
 
 
+@of_stage("layer")
+@axes(
+    vectors="float [kept, unit]",
+    point_image="int32 [point]",
+    quantiles="float32 [level, unit]",
+    zeros="int [unit]",
+    nonfinite="int [unit]",
+    top_value="float32 [rank, unit]",
+    top_image="int32 [rank, unit]",
+)
 @dataclass(frozen=True)
 class PartLayer:
     """One layer of one part: at most PART consecutive images, those that decode, in order.
@@ -37,13 +48,15 @@ class PartLayer:
     top_image: np.ndarray
 
 
+@of_stage("moments")
+@axes(groups="int [group, 3]", count="int [group]", mean="float64 [group, unit]", m2="float64 [group, unit]")
 @dataclass(frozen=True)
 class PartMoments:
-    """The moments of one layer of one part, per group of images: what labels, splits and the class map decide.
+    """The moments of one layer of one part, per group of images: what labels and splits decide.
 
-    ``groups`` [group, 4] names each group's split, label, prediction (index of the output, -1 for none) and right (1
-    right, 0 wrong, -1 undefined); ``count`` [group]; ``mean`` and ``m2`` (sum of squared deviations) [group, unit],
-    float64.
+    ``groups`` [group, 3] names each group's split, label and prediction (index of the output, -1 for none); ``count``
+    [group]; ``mean`` and ``m2`` (sum of squared deviations) [group, unit], float64. What is right is the class map's to
+    say, once the parts are merged, so that another class map, or one more label, needs no new pass.
     """
 
     layer: str
@@ -54,6 +67,8 @@ class PartMoments:
     m2: np.ndarray
 
 
+@of_stage("logits")
+@axes(logits="float32 [image, output]", image="int32 [image]")
 @dataclass(frozen=True)
 class PartLogits:
     """The logits of one part: [image that decodes, output], float32, and their rows."""
@@ -62,6 +77,8 @@ class PartLogits:
     image: np.ndarray  # int32 [image that decodes]: image row
 
 
+@of_stage("activations")
+@axes(point_image="int32 [point]", units="uint8 [unit, point]", unit_low="float32 [unit]", unit_high="float32 [unit]")
 @dataclass(frozen=True)
 class Activations:
     """One layer over all images: its parts in order, and its points.
@@ -113,6 +130,13 @@ class Vectors:
             found[mine] = self.blocks[block][wanted[mine] - self.starts[block]]
         return found
 
+    def first(self, count: int) -> Vectors:
+        """Return the first `count` rows, not read yet."""
+        blocks = [block[: max(0, count - start)] for start, block in zip(self.starts, self.blocks, strict=False)]
+        kept = Vectors([block for block in blocks if len(block)] or blocks[:1])
+        kept.dtype = self.dtype
+        return kept
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = self[:]
         return whole if dtype is None else whole.astype(dtype, copy=False)
@@ -123,9 +147,24 @@ class Vectors:
             yield self[start : start + size]
 
 
+@of_stage("statistics")
+@axes(
+    groups="int [group, 4]",
+    count="int [group]",
+    mean="float64 [group, unit]",
+    m2="float64 [group, unit]",
+    quantiles="float32 [level, unit]",
+    zeros="int [unit]",
+    nonfinite="int [unit]",
+    top_value="float32 [rank, unit]",
+    top_image="int32 [rank, unit]",
+)
 @dataclass(frozen=True)
 class Statistics:
-    """A layer's statistics over all images: the parts' merged. Fields as in PartLayer and PartMoments, shapes alike."""
+    """A layer's statistics over all images: the parts' merged. Fields as in PartLayer and PartMoments, shapes alike.
+
+    ``groups`` [group, 4] has one more column: right (1 right, 0 wrong, -1 undefined).
+    """
 
     layer: str
     number: int
@@ -142,6 +181,14 @@ class Statistics:
     top_image: np.ndarray
 
 
+@of_stage("predictions")
+@axes(
+    prediction="int32 [image]",
+    confidence="float32 [image]",
+    top_output="int32 [image, rank]",
+    top_probability="float32 [image, rank]",
+    right="int8 [image]",
+)
 @dataclass(frozen=True)
 class Predictions:
     """What the network says of each image, and whether that is right. Absent images have -1, NaN."""

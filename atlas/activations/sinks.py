@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LEVELS = 129  # quantiles at 0, 1/128, …, 1: ranks are known to 1/128
 TOP = 16  # images kept per unit: a page of them
 FLOAT16_LIMIT = 60_000.0  # float16 ends at 65 504; a layer that comes near is stored as float32
+FEW_PLACES = 16  # of sorted values that partitioning finds faster than sorting: four of a million in half the time
 BLOCK_BYTES = 64 << 20  # working memory of one block of units; a handful of such copies live at once
 
 
@@ -37,9 +38,7 @@ class Taker:
         functional, stop = self.functional, batch.start + batch.count
         values, yx = functional.reduce(output[: batch.count], self.seed, self.ids[batch.start : stop], axis=axis)
         if values.shape[1] != self.values.shape[1]:
-            raise AtlasError(
-                f"it has {values.shape[1]} units for these images and {self.values.shape[1]} for the first ones"
-            )
+            raise other_width(values.shape[1], self.values.shape[1])
         mine = slice(batch.start * functional.points, stop * functional.points)
         self.values[mine] = values.cpu().numpy()
         self.yx[mine if functional.sampled else slice(0)] = yx
@@ -60,20 +59,30 @@ def unit_blocks(rows: int, units: int, *, item_bytes: int = 8, block_bytes: int 
         yield slice(start, min(start + step, units))
 
 
+def other_width(found: int, before: int) -> AtlasError:
+    """Return the error for a layer whose width changes between two calls."""
+    return AtlasError(f"it has {found} units for these images and {before} for the first ones: choose another layer")
+
+
 def quantiles(columns: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return the quantiles of the finite values in each row of `columns` [unit, value]: float32 [level, unit].
 
     Linear between order statistics, as numpy's default; NaN for a unit without a finite value. `columns` is overwritten.
     """
-    columns[~np.isfinite(columns)] = np.nan  # sorts behind every number
-    columns.sort(axis=1)
-    finite = columns.shape[1] - np.isnan(columns).sum(1)
     if not columns.shape[1]:
         return np.full((len(levels), len(columns)), np.nan, np.float32)
+    columns[~np.isfinite(columns)] = np.nan  # sorts behind every number
+    finite = columns.shape[1] - np.isnan(columns).sum(1)
     place = np.maximum(finite - 1, 0)[:, None] * levels
     low = np.floor(place).astype(np.intp)
+    high = np.minimum(low + 1, np.maximum(finite - 1, 0)[:, None])
+    wanted = np.union1d(low, high)
+    if len(wanted) <= FEW_PLACES:
+        columns.partition(wanted, axis=1)
+    else:
+        columns.sort(axis=1)
     below = np.take_along_axis(columns, low, 1).astype(np.float64)
-    above = np.take_along_axis(columns, np.minimum(low + 1, np.maximum(finite - 1, 0)[:, None]), 1)
+    above = np.take_along_axis(columns, high, 1)
     return np.ascontiguousarray((below + (place - low) * (above - below)).T, np.float32)
 
 
@@ -198,7 +207,7 @@ def part_layer(
 
 
 def part_moments(values: np.ndarray, groups: np.ndarray, *, layer: str, functional: str) -> PartMoments:
-    """Return the moments of one layer of one part: values float32 [point, unit], image by image; groups int [image, 4]."""
+    """Return the moments of one layer of one part: values float32 [point, unit], image by image; groups int [image, 3]."""
     points = len(values) // len(groups) if len(groups) else 1
     names, count, mean, m2 = moments(values, np.repeat(groups, points, axis=0))
     return PartMoments(layer, functional, names, count, mean, m2)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from atlas.errors import AtlasError, one_line
+from atlas.files import kind_of_file
 
 PIXELS = 100_000_000  # of one image; a small file can unfold into far more (a decompression bomb)
 # Pillow's readers that are pixels only: no PostScript, which would start a program, no vector or video formats.
@@ -31,6 +32,10 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 BACKGROUNDS = {"white": 255, "black": 0}
+
+
+class NoFile(OSError):
+    """There is something at a path, and it is no file."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def decode(source: str | os.PathLike[str] | bytes, *, background: str = "white",
     """
     seen = look(source, background=background, pixels=pixels)
     if seen.image is None:
-        raise AtlasError(f"{_name(source)} does not decode: {seen.error}")
+        raise AtlasError(f"{_name(source)} does not decode: {seen.error}; give another image")
     return seen.image
 
 
@@ -96,7 +101,12 @@ def _decoded(stored: Image.Image, background: int, at_least: int | None) -> Imag
 
 
 def _open(source: str | os.PathLike[str] | bytes) -> Image.Image:
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source), formats=_formats())
+    if isinstance(source, bytes):
+        return Image.open(io.BytesIO(source), formats=_formats())
+    kind = kind_of_file(Path(source))
+    if kind:
+        raise NoFile(f"it is no file but a {kind}")
+    return Image.open(Path(source), formats=_formats())
 
 
 @cache
@@ -123,11 +133,15 @@ def _too_large(found: int, allowed: int) -> str:
 
 
 def _reason(source: str | os.PathLike[str] | bytes, reason: Exception) -> str:
+    if isinstance(reason, NoFile):
+        return str(reason)
     size = len(source) if isinstance(source, bytes) else _size(Path(source))
     if size is None:
         return "there is no such file"
     if size == 0:
         return "the file is empty"
+    if isinstance(reason, PermissionError):
+        return "it may not be read by this user"
     if isinstance(reason, Image.UnidentifiedImageError):
         return "it is not an image of a known format"
     if isinstance(reason, Image.DecompressionBombError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,16 @@ from atlas.data.hashes import FileHashes
 from atlas.data.listing import Advance, Hash, Listing, listing_table, split_word
 from atlas.data.reading import inside
 from atlas.errors import AtlasError, one_line
+from atlas.files import is_file
+
+REFUSED = "links, pipes, closed folders or names"  # in words, each counted as refused
 
 
 def list_folder(root: Path, *, leave_out: Path | None = None) -> Listing:
     """Return the images below the folder `root`, sorted by path; `leave_out` is a folder in it that is not entered.
 
     Subfolders name the classes, or the splits where all of them are called so (train, val, test, held-out …). Files of
-    other kinds, hidden ones and links that lead out are counted. Raises AtlasError where there is no image.
+    other kinds, hidden ones, links that lead out and what is no file are counted. Raises AtlasError where there is no image.
     """
     root = Path(os.path.realpath(root))
     if leave_out is not None and os.path.realpath(leave_out) == str(root):
@@ -59,7 +63,7 @@ def _image_files(root: Path, leave_out: Path | None) -> tuple[list[str], Counter
         if suffix not in SUFFIXES or any(part.startswith(".") for part in relative.split("/")):
             counts["ignored"] += 1
             counts[suffix or "no suffix"] += 1
-        elif not _encodes(relative) or (path.is_symlink() and not inside(path, root)):
+        elif not _encodes(relative) or not _is_file_inside(path, root):
             counts["refused"] += 1
         else:
             paths.append(relative)
@@ -69,7 +73,7 @@ def _image_files(root: Path, leave_out: Path | None) -> tuple[list[str], Counter
 def _files(root: Path, leave_out: Path | None, counts: Counter[str]) -> Iterator[Path]:
     def unreadable(reason: OSError) -> None:
         if reason.filename == str(root):
-            raise AtlasError(f"the folder {root} cannot be read: {reason.strerror}")
+            raise AtlasError(f"the folder {root} cannot be read: {reason.strerror}; give one that you may read")
         counts["refused"] += 1
 
     without = os.path.realpath(leave_out) if leave_out else None
@@ -78,6 +82,12 @@ def _files(root: Path, leave_out: Path | None, counts: Counter[str]) -> Iterator
         counts["refused"] += len(linked)  # a link to a folder may lead out, or round in a circle
         below[:] = [name for name in below if name not in linked and os.path.join(folder, name) != without]  # noqa: PTH118
         yield from (Path(folder) / name for name in files)
+
+
+def _is_file_inside(path: Path, root: Path) -> bool:
+    """Tell whether `path` is a file of its own or a link to one below `root`: no pipe, no socket, no link that leads out."""
+    mode = path.lstat().st_mode
+    return stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and inside(path, root) and is_file(path))
 
 
 def _encodes(path: str) -> bool:
@@ -103,6 +113,6 @@ def _ignored(counts: Counter[str]) -> list[str]:
 
 def _nothing(root: Path, counts: Counter[str]) -> str:
     others = ", ".join(f"{n} {one_line(name)}" for name, n in counts.most_common() if name not in ("ignored", "refused"))
-    refused = f" and {counts['refused']} links or names that are refused" if counts["refused"] else ""
+    refused = f" and {counts['refused']} {REFUSED} that are refused" if counts["refused"] else ""
     found = f"it has {others or 'no files'}{refused}"
     return f"no images in {root}: {found}; images are files that end in {', '.join(sorted(SUFFIXES)[:4])} and the like"

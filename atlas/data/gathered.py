@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from atlas.data.decoding import PIXELS, Seen
 from atlas.data.listing import Advance, Listing, text
 from atlas.data.objects import check_same
 from atlas.data.parallel import ordered
-from atlas.data.reading import ArrayReader, ObjectReader, Reader, look_at, reader_for
+from atlas.data.reading import ArrayReader, JoinedReader, ObjectReader, Reader, look_at, reader_for
 from atlas.data.records import COLUMNS, SPLITS, Images
 from atlas.errors import AtlasError, one_line
 from atlas.progress import Progress
@@ -55,6 +57,7 @@ class Gathered:
     atlas_root: Path
     dataset: Any  # the user's object, for `open_reader`; None for files and named datasets
     progress: Progress
+    before: Images | None = None  # the record that these images are appended to: its rows come first, as they are
 
     @property
     def count(self) -> int:
@@ -69,31 +72,50 @@ class Gathered:
         """Return the record: each image decoded once, for its size and its thumbnail. AtlasError when none decodes."""
         seen: list[Seen] = []
         spool = Spool(self.atlas_root)
-        with self.progress.stage("thumbnails", self.count) as advance:
-            for name, body in thumbnails.encode(self._blocks(seen, advance), columns=self.sheet_columns):
+        with self.progress.stage("thumbnails", self.count - self._first) as advance:
+            blocks = self._blocks(seen, advance)
+            full = self._first // self.sheet_columns**2
+            for name, body in thumbnails.encode(blocks, columns=self.sheet_columns, first=full):
                 spool.add(name, body)
-        undecodable = sum(one.error is not None for one in seen)
+        table = self._table(seen[self._old - self._first :])
+        undecodable = int(table["error"].notna().sum())
         if undecodable == self.count:
             raise none_decodes(self.reader, seen[0].error)
         return Images(
-            table=self._table(seen),
+            table=table,
             labels=self.labels,
             title=self.title,
             source=self.source,
             counts=self.counts | {"undecodable": undecodable},
-            thumbnails=Files(spool),
+            thumbnails=Files([*self._full_sheets(full), *spool]),
             thumbnail_edge=self.thumbnail_edge,
             sheet_columns=self.sheet_columns,
         )
 
+    @property
+    def _old(self) -> int:
+        """How many images the record before holds."""
+        return 0 if self.before is None else len(self.before)
+
+    @property
+    def _first(self) -> int:
+        """The row from which thumbnails are made: sheets that were full already are kept as they are."""
+        return self._old // self.sheet_columns**2 * self.sheet_columns**2
+
+    def _full_sheets(self, count: int) -> Iterator[tuple[str, Any]]:
+        for name, path in list((self.before.thumbnails if self.before else {}).items())[:count]:
+            yield name, partial(shutil.copyfile, path)
+
     def _table(self, seen: list[Seen]) -> pd.DataFrame:
-        known = self.table.assign(
+        """Return the whole table; `seen` are the images that the record before does not hold."""
+        known = self.table.iloc[self._old :].assign(
             width=np.asarray([one.width for one in seen], np.int32),
             height=np.asarray([one.height for one in seen], np.int32),
             mode=text(one.mode for one in seen),
             error=text(one.error for one in seen),
         )
-        return known[[*COLUMNS, *(name for name in self.table.columns if name not in COLUMNS)]]
+        known = known[[*COLUMNS, *(name for name in self.table.columns if name not in COLUMNS)]]
+        return known if self.before is None else stacked(self.before.table, known)
 
     def _blocks(self, seen: list[Seen], advance: Advance) -> Iterator[np.ndarray]:
         """Yield the thumbnails of each sheet, and note in `seen` what each image was, its pixels let go."""
@@ -102,7 +124,7 @@ class Gathered:
             return
 
         def single() -> Iterator[np.ndarray]:
-            for one, cell in ordered(self._look, range(self.count)):
+            for one, cell in ordered(self._look, range(self._first, self.count)):
                 seen.append(one)
                 advance(1)
                 yield cell
@@ -111,7 +133,7 @@ class Gathered:
 
     def _array_blocks(self, reader: ArrayReader, seen: list[Seen], advance: Advance) -> Iterator[np.ndarray]:
         step = self.sheet_columns**2
-        for start in range(0, self.count, step):
+        for start in range(self._first, self.count, step):
             pixels = reader.pixels(range(start, min(start + step, self.count)))
             height, width = pixels.shape[1:3]
             seen += [Seen(None, width, height, "L" if pixels.ndim == 3 else "RGB")] * len(pixels)
@@ -119,14 +141,32 @@ class Gathered:
             yield thumbnails.cells(pixels, self.thumbnail_edge)
 
     def _look(self, row: int) -> tuple[Seen, np.ndarray]:
-        if isinstance(self.reader, ObjectReader):
-            value = self.reader.item(row)
-            check_same(int(self.reader.paths[row]), value, self.sha256[row])
+        reader, own = self.reader.of(row) if isinstance(self.reader, JoinedReader) else (self.reader, row)
+        if isinstance(reader, ObjectReader):
+            value = reader.item(own)
+            if row >= self._old:
+                check_same(int(reader.paths[own]), value, self.sha256[row])
             one = look_at(value)
         else:
-            one = self.reader.look(row, at_least=2 * self.thumbnail_edge)
-        cell = thumbnails.cell(one.image, self.thumbnail_edge)
-        return Seen(None, one.width, one.height, one.mode, one.error), cell
+            one = reader.look(own, at_least=2 * self.thumbnail_edge)
+        return Seen(None, one.width, one.height, one.mode, one.error), self._cell(row, one.image)
+
+    def _cell(self, row: int, image: Image.Image | None) -> np.ndarray:
+        if image is None and self.before is not None and row < self._old:  # its file has gone since: as it was shown before
+            image = thumbnails.thumbnail(self.before, row)
+        return thumbnails.cell(image, self.thumbnail_edge)
+
+
+def stacked(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of two tables; a column whose kinds differ becomes text, one that either lacks is missing there."""
+    both = [name for name in before.columns if name in after.columns and name not in COLUMNS]
+    mixed = [name for name in both if before[name].dtype != after[name].dtype and not _numeric(before[name], after[name])]
+    as_text = [table.assign(**{name: table[name].astype("string") for name in mixed}) for table in (before, after)]
+    return pd.concat(as_text, ignore_index=True)
+
+
+def _numeric(*columns: pd.Series) -> bool:
+    return all(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column) for column in columns)
 
 
 def sample_of(reader: Reader) -> Sample:
@@ -203,7 +243,7 @@ def gather(
         labels=listing.labels,
         title=title,
         source=source,
-        counts=_counts(table, chosen) | listing.counts,
+        counts=counts_of(table, chosen) | listing.counts,
         thumbnail_edge=edge,
         sheet_columns=columns,
         recipe=Recipe("images", VERSION, parameters, libraries=("Pillow",)),
@@ -247,11 +287,12 @@ def peek(reader: Reader) -> dict[int, tuple[int, int]]:
 
 
 def _content(table: pd.DataFrame, sha256: Sequence[str | None], listing: Listing) -> str:
-    columns = [[None if pd.isna(value) else value for value in table[name]] for name in ("path", "label", "split")]
+    columns = [table[name].astype(object).where(table[name].notna(), None).tolist() for name in ("path", "label", "split")]
     return digest([json.dumps([list(sha256), *columns]), listing.content])
 
 
-def _counts(table: pd.DataFrame, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def counts_of(table: pd.DataFrame, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is counted of the images of a table: images, available, limit, duplicates, unlabelled, splits."""
     return {
         "images": len(table),
         "available": chosen["available"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -13,7 +14,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from atlas.data.parallel import ordered
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, one_line
+from atlas.files import kind_of_file
 
 FILE = "hashes.parquet"
 # A file written again within one tick of the clock keeps its time and its size: a hash this fresh is not remembered.
@@ -60,6 +62,8 @@ class FileHashes:
             key = self._key(path)
             if key in self.known and self.known[key][0] == before:
                 return self.known[key][1]
+            if kind_of_file(path):
+                return None
             found = file_sha256(path)
             self.read += 1
             if stamp(path) == before and time.time() - before.mtime_ns / 1e9 > FRESH_SECONDS:
@@ -88,12 +92,15 @@ class FileHashes:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             aside = self.file.with_name(f".{self.file.name}-{uuid.uuid4().hex[:8]}")
             try:
-                pd.DataFrame(rows, columns=["path", *Stamp._fields, "sha256"]).to_parquet(aside, index=False)
+                with aside.open("wb") as file:  # pyarrow's own files have no number for why they cannot be written
+                    pd.DataFrame(rows, columns=["path", *Stamp._fields, "sha256"]).to_parquet(file, index=False)
                 aside.replace(self.file)
             finally:
                 aside.unlink(missing_ok=True)
         except OSError as reason:
-            raise AtlasError(f"cannot write {self.file} ({reason.strerror}): choose another folder with --cache") from None
+            room = "free some space, or " if reason.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            what = f"cannot write {self.file} ({reason.strerror or one_line(reason, 120)})"
+            raise AtlasError(f"{what}: {room}choose another folder with --cache") from None
         self.changed = False
 
     def _key(self, path: Path) -> str:

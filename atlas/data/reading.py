@@ -17,7 +17,19 @@ from atlas.data.decoding import Seen, as_array, decode, look, stored_size, to_8_
 from atlas.data.records import Images
 from atlas.errors import AtlasError, one_line
 
-__all__ = ["ArrayReader", "FileReader", "ObjectReader", "Reader", "decode", "open_reader", "reader_for", "to_image"]
+__all__ = [
+    "ArrayReader",
+    "FileReader",
+    "JoinedReader",
+    "ObjectReader",
+    "Reader",
+    "decode",
+    "open_reader",
+    "reader_for",
+    "to_image",
+]
+
+SEVERAL = "several"  # the kind of source of images that were added from more than one place
 
 
 class Reader(ABC):
@@ -132,6 +144,49 @@ class ObjectReader(Reader):
         return as_array(self.item(row)) if self.tensors else super().tensor(row)
 
 
+class JoinedReader(Reader):
+    """The readers of several sources one after the other: of an atlas that images were added to."""
+
+    def __init__(self, readers: Sequence[Reader]):
+        super().__init__([path for reader in readers for path in reader.paths])
+        kinds = {reader.tensors for reader in readers}
+        if len(kinds) > 1:
+            raise AtlasError("some of the images are pixels and some float tensors: one atlas holds images of one kind")
+        self.readers, self.tensors = list(readers), kinds.pop()
+        self.starts = np.cumsum([0, *map(len, readers)])
+
+    def of(self, row: int) -> tuple[Reader, int]:
+        """Return the reader of the image in `row`, and its row there."""
+        number = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.readers[number], int(row - self.starts[number])
+
+    def look(self, row: int, *, at_least: int | None = None) -> Seen:
+        """Return what is in `row`."""
+        reader, own = self.of(row)
+        return reader.look(own, at_least=at_least)
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Return width and height as the image's own reader says."""
+        reader, own = self.of(row)
+        return reader.size(own)
+
+    def pixels(self, rows: Sequence[int] | np.ndarray) -> np.ndarray | None:
+        """Return the images in `rows` where all are of one source of arrays; else None."""
+        rows = np.asarray(rows, np.int64)
+        numbers = np.unique(np.searchsorted(self.starts, rows, side="right") - 1)
+        return self.readers[numbers[0]].pixels(rows - self.starts[numbers[0]]) if len(numbers) == 1 else None
+
+    def tensor(self, row: int) -> np.ndarray:
+        """Return the float tensor in `row`."""
+        reader, own = self.of(row)
+        return reader.tensor(own)
+
+    def path(self, row: int) -> Path | None:
+        """Return the file of the image in `row`, or None."""
+        reader, own = self.of(row)
+        return reader.path(own)
+
+
 def split_item(item: Any) -> tuple[Any, Any]:
     """Return image and label of a dataset's item; the label is None where the item is an image alone."""
     return (item[0], item[1] if len(item) > 1 else None) if isinstance(item, tuple | list) and item else (item, None)
@@ -167,14 +222,19 @@ def open_reader(images: Images, atlas_root: Path, *, dataset: Any = None) -> Rea
     fetched dataset or the object is missing, or the object yields other images.
     """
     reader = reader_for(images.source, [str(path) for path in images.table["path"]], atlas_root, dataset=dataset)
-    if isinstance(reader, ObjectReader):
-        _same_object(reader, images)
+    start = 0
+    for part in reader.readers if isinstance(reader, JoinedReader) else [reader]:
+        if isinstance(part, ObjectReader):
+            _same_object(part, list(images.table["image_id"].iloc[start : start + len(part)]))
+        start += len(part)
     return reader
 
 
 def reader_for(source: Mapping[str, Any], paths: Sequence[str], atlas_root: Path, *, dataset: Any = None) -> Reader:
     """Return the reader of `paths` in a record's `source`."""
     kind = source.get("kind")
+    if kind == SEVERAL:
+        return JoinedReader(_readers(source, paths, atlas_root, dataset))
     if kind == "dataset":
         if dataset is None:
             raise AtlasError("these images came from a dataset object in Python: give it again as dataset=")
@@ -187,13 +247,33 @@ def reader_for(source: Mapping[str, Any], paths: Sequence[str], atlas_root: Path
     return _named_reader(source, paths, root) if kind == "named" else FileReader(root, paths)
 
 
+def sources_of(source: Mapping[str, Any], count: int) -> list[tuple[Mapping[str, Any], int]]:
+    """Return the sources of `count` images in order, each with how many of them it gave."""
+    parts = (
+        [(part["source"], int(part["images"])) for part in source["parts"]]
+        if source["kind"] == SEVERAL
+        else [(source, count)]
+    )
+    if sum(images for _, images in parts) != count:
+        raise AtlasError(f"the sources of the images hold {sum(n for _, n in parts)} and there are {count}: build again")
+    return parts
+
+
+def _readers(source: Mapping[str, Any], paths: Sequence[str], atlas_root: Path, dataset: Any) -> list[Reader]:
+    readers, start = [], 0
+    for part, count in sources_of(source, len(paths)):
+        readers.append(reader_for(part, paths[start : start + count], atlas_root, dataset=dataset))
+        start += count
+    return readers
+
+
 def _named_reader(source: Mapping[str, Any], paths: Sequence[str], root: Path) -> ArrayReader:
     from atlas.data import named
 
     return ArrayReader(named.open_arrays(str(source["name"]), root).images, paths)
 
 
-def _same_object(reader: ObjectReader, images: Images, most: int = 16) -> None:
+def _same_object(reader: ObjectReader, ids: Sequence[str], most: int = 16) -> None:
     """Refuse an object that is not the one recorded, by the length and the bytes of a few items spread over it."""
     indices = [int(path) for path in reader.paths]
     if indices and max(indices) >= len(reader.dataset):
@@ -202,7 +282,7 @@ def _same_object(reader: ObjectReader, images: Images, most: int = 16) -> None:
         )
     for row in sorted({round(i) for i in np.linspace(0, len(indices) - 1, min(most, len(indices)))}):
         found = hashlib.sha256(stored_bytes(reader.item(row))).hexdigest()[:16]
-        if found != images.table["image_id"].iloc[row].partition("-")[0]:
+        if found != ids[row].partition("-")[0]:
             raise AtlasError(
                 f"item {indices[row]} of the dataset is not the image that was read before: give the same again"
             )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from atlas.fields import columns, of_stage
 from atlas.store import Files
 
 SPLITS = ("train", "held-out", "unknown")
@@ -17,6 +18,8 @@ COLUMNS = ("image_id", "path", "label", "split", "width", "height", "mode", "err
 SAID = ("prediction", "confidence", "right")  # what `Atlas.images()` adds, so a user's column of such a name is renamed too
 
 
+@of_stage("images")
+@columns(table=COLUMNS)
 @dataclass(frozen=True)
 class Images:
     """One set of images, in order; a row is appended, never renumbered.
@@ -44,6 +47,12 @@ class Images:
     def codes(self) -> np.ndarray:
         """Index into `labels` of each image's label, -1 where it has none: int32 [image]."""
         return pd.Categorical(self.table["label"], categories=self.labels).codes.astype(np.int32)
+
+    @cached_property
+    def splits(self) -> np.ndarray:
+        """Index into SPLITS of each image's split: uint8 [image]."""
+        found = pd.Categorical(self.table["split"], categories=list(SPLITS)).codes
+        return np.where(found < 0, SPLITS.index("unknown"), found).astype(np.uint8)
 
     @cached_property
     def decoded(self) -> np.ndarray:

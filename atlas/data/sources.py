@@ -23,6 +23,7 @@ from atlas.data.selection import select
 from atlas.data.tables import SUFFIXES as TABLES
 from atlas.data.tables import list_table
 from atlas.errors import AtlasError, close_matches, one_line
+from atlas.files import is_file, is_folder
 from atlas.progress import Progress
 
 __all__ = ["Chosen", "Gathered", "choose_images", "open_reader", "read_images"]
@@ -52,6 +53,11 @@ class Chosen:
     def title(self) -> str:
         """The dataset's name, or the folder's or table's."""
         return self.listing.title
+
+    @property
+    def dataset(self) -> Any:
+        """The object in Python that the images come from; None for files and named datasets."""
+        return self.listing.dataset
 
     def sample(self) -> Sample:
         """Return the first image that decodes; AtlasError when none does."""
@@ -99,6 +105,8 @@ def choose_images(
     progress = progress or Progress()
     if limit is not None and limit < 1:
         raise AtlasError(f"a limit of {limit} leaves no images: give at least 1, or no limit")
+    if not 0 <= seed < 2**32:
+        raise AtlasError(f"a seed of {seed}: give a whole number from 0 to {2**32 - 1}")
     forced = None if split is None else wanted_split(split)
     listing = list_source(source, datasets=datasets, atlas_root=atlas_root, progress=progress)
     for line in listing.notes:
@@ -135,7 +143,8 @@ def _tell(gathered: Gathered, progress: Progress) -> None:
         seed = gathered.recipe.parameters["seed"]
         progress.note(f"{counts['images']} of {counts['available']} images, in proportion over the labels, seed {seed}")
     if counts.get("refused"):
-        progress.note(f"{counts['refused']} links or file names are refused: they lead out of the folder or are not UTF-8")
+        reasons = "they lead out of the folder, are no files, may not be read or are not UTF-8"
+        progress.note(f"{counts['refused']} links or file names are refused: {reasons}")
 
 
 def list_source(source: Any, *, datasets: Path, atlas_root: Path, progress: Progress) -> Listing:
@@ -149,17 +158,26 @@ def list_source(source: Any, *, datasets: Path, atlas_root: Path, progress: Prog
     name, colon, part = str(source).partition(":")
     if isinstance(source, str) and name in named.NAMES:
         return _list_named(name, part if colon else None, datasets, progress)
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = _at_home(Path(source))
+    if not str(source).strip():
+        raise AtlasError("no images at '': give a folder, a table or a dataset's name; this folder is .")
+    if is_folder(path):
         return list_folder(path, leave_out=atlas_root)
-    if path.is_file() and path.suffix.lower() in TABLES:
+    if is_file(path) and path.suffix.lower() in TABLES:
         return list_table(path)
     raise AtlasError(_no_source(path))
 
 
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # of a user who is not known: it may be a name as it stands
+        return path
+
+
 def _no_source(path: Path) -> str:
     shown = one_line(path)
-    if path.is_file():
+    if is_file(path):
         alone = "one image: give its folder" if path.suffix.lower() in SUFFIXES else "no .csv or .parquet table"
         return f"no images in {shown}: the file is {alone}"
     names = close_matches(path.name.partition(":")[0], named.NAMES)

@@ -100,9 +100,9 @@ def blocks(single: Iterable[np.ndarray], columns: int) -> Iterator[np.ndarray]:
         yield np.stack(group)
 
 
-def encode(stacked: Iterable[np.ndarray], *, columns: int) -> Iterator[tuple[str, bytes]]:
-    """Yield name and WebP bytes of each sheet; `stacked` are blocks of at most `columns` × `columns` thumbnails."""
-    for number, body in enumerate(ordered(lambda block: _webp(block, columns), stacked, chunk=1)):
+def encode(stacked: Iterable[np.ndarray], *, columns: int, first: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Yield name and WebP bytes of each sheet, numbered from `first`; `stacked` holds at most `columns` × `columns` each."""
+    for number, body in enumerate(ordered(lambda block: _webp(block, columns), stacked, chunk=1), first):
         yield f"{number:03d}.webp", body
 
 

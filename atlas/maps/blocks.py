@@ -35,7 +35,8 @@ def check_vectors(vectors: Rows) -> Rows:
     bad = sum(int((~np.isfinite(as_float32(block))).any(axis=1).sum()) for block in blocks(vectors))
     if bad:
         raise AtlasError(
-            f"{bad} of {len(vectors)} vectors hold NaN or infinity: leave those points out, or compute the layer in float32"
+            f"{bad} of {len(vectors)} vectors hold NaN or infinity: choose another layer, or compute it in float32 "
+            "(--precision float32)"
         )
     return vectors
 
@@ -49,8 +50,10 @@ def as_float32(block: np.ndarray) -> np.ndarray:
 def unit_length(block: np.ndarray) -> np.ndarray:
     """Return rows divided by their norm, float32 [point, unit]; rows of zeros stay zeros."""
     rows = block.astype(np.float64)  # squares of large float32 values would overflow
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+    norms = np.sqrt(np.einsum("nu,nu->n", rows, rows))
+    norms[norms == 0] = 1.0
+    rows /= norms[:, None]
+    return rows.astype(np.float32)
 
 
 def all_equal(vectors: Rows) -> bool:

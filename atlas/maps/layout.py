@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from atlas.errors import AtlasError, one_line
+from atlas.machine import threads_given
 from atlas.maps import tsne, umap
 from atlas.maps.blocks import Rows, all_equal, check_vectors, whole_number
 from atlas.maps.pca import principal_axes, project
-from atlas.maps.quality import quality
-from atlas.maps.records import LEAST_POINTS, METHOD_NAMES, Layout, Neighbours
+from atlas.maps.quality import faithfulness
+from atlas.maps.records import LEAST_POINTS, METHOD_NAMES, REACH, Layout, Neighbours
 from atlas.progress import Progress
 
 
@@ -26,27 +28,27 @@ def umap_layout(
     min_dist: float = 0.1,
     epochs: int | None = None,
     seed: int = 0,
-    parallel: bool = False,
     progress: Progress | None = None,
 ) -> Layout:
-    """Return the UMAP of points, [point, unit], by umap-learn on the lists of `neighbours`, started from PCA.
+    """Return the UMAP of points, [point, unit], on the lists of `neighbours`, started from PCA.
 
     `n_neighbors` counts the point itself, as in umap-learn. `epochs` is by default umap-learn's: 500, or 200 beyond
-    10 000 points. One thread and the same bytes each time; with `parallel` all threads, and another map each time.
-    McInnes, Healy, Melville, arXiv 1802.03426.
+    10 000 points. It takes the threads this process was given; the bytes are the same with any
+    number of them. McInnes, Healy, Melville, arXiv 1802.03426.
     """
     vectors = _check(vectors, neighbours, seed, "umap")
     _check_share("min_dist", min_dist)
     used, cut = umap.cut_neighbours(whole_number("n_neighbors", n_neighbors, 2), neighbours)
-    epochs = whole_number("epochs", epochs, 1) if epochs is not None else (500 if len(vectors) <= 10_000 else 200)
+    epochs = whole_number("epochs", epochs, 1) if epochs is not None else umap.default_epochs(len(vectors))
     progress, clock = progress or Progress(), _Clock()
-    parameters = {"n_neighbors": used, "min_dist": float(min_dist), "epochs": epochs, "seed": seed, "parallel": parallel}
+    parameters = {"n_neighbors": used, "min_dist": float(min_dist), "epochs": epochs, "seed": seed}
     random = np.random.RandomState(seed)
     with clock("initialisation"):
         start = umap.start_places(vectors, random)
-    with clock("optimisation"), progress.stage(_title("umap", neighbours), epochs) as advance:
-        graph = umap.graph_of(neighbours, used, random, parallel=parallel)
-        xy = umap.optimise(graph, start, min_dist, epochs, random, parallel=parallel, advance=advance)
+    with clock("weights"):
+        graph = umap.graph_of(neighbours, used, random)
+    with clock("optimisation"), progress.stage(title_of("umap", neighbours.layers), epochs) as advance:
+        xy = umap.optimise(graph, start, min_dist, epochs, random, threads=threads_given(), advance=advance)
     return _finish("umap", xy, vectors, neighbours, parameters, cut, clock, progress)
 
 
@@ -56,18 +58,19 @@ def tsne_layout(
     *,
     perplexity: float = 30,
     seed: int = 0,
-    threads: int = 1,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> Layout:
     """Return the t-SNE of points, [point, unit], by openTSNE on the lists of `neighbours`, started from PCA.
 
     A perplexity needs three times as many neighbours and is cut to what there are. openTSNE's defaults otherwise: 250
     iterations with the attraction 12-fold, 500 without, the learning rate points / exaggeration, the repulsion by
-    Barnes-Hut up to 10 000 points and by interpolation (FIt-SNE) beyond. Poličar, Stražar, Zupan, JSS 109 (2024).
+    Barnes-Hut up to 10 000 points and by interpolation (FIt-SNE) beyond. `threads` (those this process was given) change
+    no byte of it. Poličar, Stražar, Zupan, JSS 109 (2024).
     """
     vectors = _check(vectors, neighbours, seed, "tsne")
     used, cut = tsne.cut_perplexity(perplexity, neighbours)
-    threads = whole_number("threads", threads, 1)
+    threads = whole_number("threads", threads, 1) if threads is not None else threads_given()
     progress, clock = progress or Progress(), _Clock()
     repulsion = "bh" if len(vectors) <= 10_000 else "fft"
     parameters = {
@@ -81,7 +84,7 @@ def tsne_layout(
         start = tsne.start_places(vectors, np.random.RandomState(seed))
     with clock("affinities"):
         affinities = tsne.affinities_of(neighbours, used, threads=threads)
-    with clock("optimisation"), progress.stage(_title("tsne", neighbours), tsne.EARLY + tsne.LATE) as advance:
+    with clock("optimisation"), progress.stage(title_of("tsne", neighbours.layers), tsne.EARLY + tsne.LATE) as advance:
         xy = tsne.optimise(affinities, start, repulsion=repulsion, seed=seed, threads=threads, advance=advance)
     return _finish("tsne", xy, vectors, neighbours, parameters, cut, clock, progress)
 
@@ -92,11 +95,12 @@ def pca_layout(vectors: Rows, neighbours: Neighbours, *, seed: int = 0, progress
     progress, clock = progress or Progress(), _Clock()
     with clock("initialisation"):
         axes = principal_axes(vectors)
-    with clock("optimisation"), progress.stage(_title("pca", neighbours), len(vectors)) as advance:
+    with clock("optimisation"), progress.stage(title_of("pca", neighbours.layers), len(vectors)) as advance:
         xy = project(vectors, axes)
         advance(len(vectors))
     parameters = {"explained_variance_ratio": axes.ratio.tolist(), "seed": seed}
-    return _finish("pca", xy, vectors, neighbours, parameters, [], clock, progress)
+    made = _finish("pca", xy, vectors, neighbours, parameters, [], clock, progress)
+    return replace(made, axes=np.vstack([axes.mean, axes.axes.T]).astype(np.float64))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -116,8 +120,9 @@ class _Clock:
         self.seconds[name] = round(time.monotonic() - started, 3)
 
 
-def _title(method: str, neighbours: Neighbours) -> str:
-    return f"{METHOD_NAMES[method]} of {' and '.join(neighbours.layers)}"
+def title_of(method: str, layers: Sequence[str]) -> str:
+    """Return a layout in words: ``UMAP of conv4 and fc1``."""
+    return f"{METHOD_NAMES[method]} of {' and '.join(layers)}"
 
 
 def _check(vectors: Rows, neighbours: Neighbours, seed: int, method: str) -> Rows:
@@ -157,8 +162,31 @@ def _finish(
 ) -> Layout:
     xy = np.ascontiguousarray(xy, dtype=np.float32)
     for line in cut:
-        progress.note(f"{_title(method, neighbours)}: {line}")
-    with clock("quality"), progress.stage(f"quality of {_title(method, neighbours)}"):
-        scores = quality(vectors, xy, neighbours, seed=parameters["seed"])
-    parameters = {**parameters, "metric": neighbours.metric, "cut": cut}
-    return Layout(list(neighbours.layers), method, xy, parameters, scores, clock.seconds)
+        progress.note(f"{title_of(method, neighbours.layers)}: {line}")
+    with clock("quality"), progress.stage(f"quality of {title_of(method, neighbours.layers)}"):
+        told = faithfulness(vectors, xy, neighbours, seed=parameters["seed"])
+    parameters = {**parameters, "metric": neighbours.metric, "cut": cut, "reach": _nth(neighbours)}
+    return Layout(
+        layers=list(neighbours.layers),
+        method=method,
+        xy=xy,
+        parameters=parameters,
+        quality=told.summary,
+        seconds=clock.seconds,
+        confidence=np.full(len(xy), np.nan, np.float32),
+        axes=np.empty((0, vectors.shape[1])),
+        scales=np.ones(len(neighbours.layers)),
+        reach=_reach(neighbours),
+        recall=told.recall,
+        trust=told.trust,
+        continuity=told.continuity,
+    )
+
+
+def _nth(neighbours: Neighbours) -> int:
+    return min(REACH, neighbours.distances.shape[1])
+
+
+def _reach(neighbours: Neighbours) -> np.ndarray:
+    """Return how far the points lie from the others: quantiles of the distance to the REACH-th neighbour, float32 [1001]."""
+    return np.quantile(neighbours.distances[:, _nth(neighbours) - 1], np.linspace(0, 1, 1001)).astype(np.float32)

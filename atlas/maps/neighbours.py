@@ -1,34 +1,39 @@
-"""Nearest neighbours by FAISS: exact for as long as that is quick, approximate beyond with the recall measured.
-
-Inside, a distance is always the squared Euclidean one between stored rows: for cosine the rows have unit length, and
-1 − cos is half of it.
-"""
+"""Nearest neighbours by FAISS: exact for as long as that is quick, approximate beyond with the recall measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atlas.errors import AtlasError, choose, one_line
-from atlas.machine import cores
-from atlas.maps.blocks import BLOCK, Rows, as_float32, blocks, check_vectors, sample_rows, unit_length, whole_number
+from atlas.errors import AtlasError
+from atlas.maps import regions
+from atlas.maps.blocks import BLOCK, Rows, blocks, check_vectors, sample_rows, whole_number
+from atlas.maps.distances import (
+    METRICS,
+    Compared,
+    check_metric,
+    in_order,
+    merge,
+    nearest_of_all,
+    nearest_rows,
+    threads,
+    without_self,
+)
 from atlas.maps.records import Neighbours
 from atlas.progress import Progress
 from atlas.store import Files
 
-METRICS = ("cosine", "L2")
+__all__ = ["EXACT_UP_TO", "METRICS", "OpenIndex", "build_neighbours", "check_metric", "extend_neighbours", "open_index"]
+
 FILE = "index.faiss"
-EXACT_UP_TO = 100_000  # points: every pair of 70 000 × 256 takes 24 s of one core
-LINKS = 32  # HNSW edges per point: the library's own advice for hundreds of units
-BUILD_BREADTH = 200  # candidates kept when a point is linked; 40, the library's default, loses recall
-RECALL_SAMPLE = 1000  # queries that the recall of an approximate search is measured on
-CANCELLATION = 2e-5  # |a|² + |b|² − 2ab is good to 1 % down to this share of |a|² + |b|²; nearer pairs are subtracted
-PAIRS = 16384  # pairs subtracted at a time
+EXACT_UP_TO = 20_000  # points: every pair of 20 000 × 256 takes 2 s of one core, and a query 1 ms
+HELD = 1 << 25  # float32 values of prepared rows kept in memory while lists are made: 128 MB; beyond, read as needed
+TUNED_FOR = 10  # neighbours: how many a page shows
+RECALL_SAMPLE = 1000  # points that the recall of approximate lists is measured on
 
 
 def build_neighbours(
@@ -41,84 +46,122 @@ def build_neighbours(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Neighbours:
-    """Return the `k` nearest other points of every point, nearest first, ties by index, and the index that found them.
+    """Return the `k` nearest other points of every point, nearest first, ties by index, and an index for other queries.
 
-    `vectors` is [point, unit]. Distances are 1 − cos (a vector of zeros is at distance 1 from all) or Euclidean. Up to
-    `exact_up_to` points every pair is compared; beyond, an HNSW graph is searched and the share of true neighbours
-    found is measured on 1 000 points drawn from `seed`. With fewer than `k` other points, all of them are listed.
+    `vectors` is [point, unit]. Distances are 1 − cos (a vector of zeros is at distance 1 from all) or Euclidean, and
+    exact. Up to `exact_up_to` points every pair is compared, and the vectors themselves are the index. Beyond, pairs of
+    nearby regions are compared, and the index holds two bytes per value; on 1 000 points drawn from `seed` the share of true
+    neighbours in the lists is measured, and how many regions a query must ask of. With fewer than `k` other points, all
+    of them are listed.
     """
     check_metric(metric)
     wanted = whole_number("k", k, 1)
     vectors = check_vectors(vectors)
-    progress = progress or Progress()
+    progress, name = progress or Progress(), ", ".join(layers)
     k = min(wanted, len(vectors) - 1)
-    exact = len(vectors) <= exact_up_to
-    with progress.stage(f"index of {', '.join(layers)}", len(vectors)) as advance:
-        index = _index(vectors, metric, exact, advance)
-    with progress.stage(f"neighbours of {', '.join(layers)}", len(vectors)) as advance:
-        indices, squared = _own_lists(index, np.arange(len(vectors)), k, advance)
-    recall = None if exact else _recall(index, indices, seed)
-    distances = _distances(squared, metric)
-    return Neighbours(list(layers), metric, exact, recall, indices, distances, Files([(FILE, IndexFile(index))]))
+    rows = Compared(vectors, metric)
+    if rows.shape[0] * rows.shape[1] <= HELD:
+        rows.hold()
+    if len(rows) <= exact_up_to:
+        with progress.stage(f"neighbours of {name}", len(rows)) as advance:
+            indices, distances = _own_lists(rows, np.arange(len(rows)), k, advance)
+        return Neighbours(list(layers), metric, True, None, indices, distances, Files())
+    with progress.stage(f"index of {name}", len(rows)) as advance:
+        index = regions.train(rows, seed)
+        homes = regions.add(index, rows, advance=advance)
+    with progress.stage(f"neighbours of {name}", len(rows)) as advance:
+        indices, distances = regions.lists(rows, homes, index.nlist, k, advance)
+    with progress.stage(f"recall of {name}"):
+        recall = _judge(index, rows, indices, seed)
+    return Neighbours(list(layers), metric, False, recall, indices, distances, _files(index))
 
 
-def search(neighbours: Neighbours, queries: np.ndarray, k: int, *, index: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `k` points nearest to each of any vectors: indices int32 and distances float32, [query, k].
+def open_index(neighbours: Neighbours, vectors: Rows) -> OpenIndex:
+    """Return what answers queries: the record's index, its distances taken from `vectors`, the layer's own rows.
 
-    `queries` is [query, unit] or one vector. `index` saves opening the file again: what `open_index` returned.
+    Exact neighbours have no index: their vectors are read into memory. A file that FAISS cannot read or that is of other
+    vectors raises AtlasError, as do vectors of another number than the lists.
     """
-    index = open_index(neighbours) if index is None else index
-    k = _check_k(k, index.ntotal)
-    rows = check_vectors(np.atleast_2d(np.asarray(queries)))
-    if rows.shape[1] != index.d:
+    if len(vectors) != len(neighbours.indices):
         raise AtlasError(
-            f"the query has {rows.shape[1]} units and {', '.join(neighbours.layers)} has {index.d}: ask of its layer"
+            f"{len(vectors)} vectors and {len(neighbours.indices)} neighbour lists: open them with their layer's vectors"
         )
-    prepare = _prepare(neighbours.metric)
-    found = [_search(index, prepare(block), k) for block in blocks(rows)]
-    indices, squared = (np.concatenate(part) for part in zip(*found, strict=True))
-    return indices, _distances(squared, neighbours.metric)
+    rows = Compared(vectors, neighbours.metric)
+    return (
+        OpenIndex(neighbours, rows.hold(), None)
+        if neighbours.exact
+        else OpenIndex(neighbours, rows, _index(neighbours, rows))
+    )
 
 
-def nearest(neighbours: Neighbours, point: int, k: int, *, index: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `k` points nearest to the point, itself left out: indices int32 [k] and distances float32 [k].
+@dataclass(frozen=True)
+class OpenIndex:
+    """Neighbours that answer queries; as many as come at once, from any thread."""
 
-    From the kept lists where they are long enough, else by a search.
+    neighbours: Neighbours
+    rows: Compared
+    index: Any  # FAISS's, or None where all rows are compared
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the `k` points nearest to each of any vectors: indices int32 and distances float32, [query, k].
+
+        `queries` is [query, unit] or one vector. Nearest first, ties by index; the distances are exact.
+        """
+        k = _check_k(k, len(self.rows))
+        asked = check_vectors(np.atleast_2d(np.asarray(queries)))
+        if asked.shape[1] != self.rows.shape[1]:
+            name = ", ".join(self.neighbours.layers)
+            raise AtlasError(f"the query has {asked.shape[1]} units and {name} has {self.rows.shape[1]}: ask of its layer")
+        found = [self._search(self.rows.prepare(block), k) for block in blocks(asked, BLOCK // 4)]
+        indices, distances = (np.concatenate(part) for part in zip(*found, strict=True))
+        return indices, distances
+
+    def nearest(self, point: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the `k` points nearest to the point, itself left out: indices int32 [k] and distances float32 [k].
+
+        From the kept lists where they are long enough, else by a search.
+        """
+        count, kept = self.neighbours.indices.shape
+        if not 0 <= whole_number("a point", point, 0) < count:
+            raise AtlasError(f"no point {point}: there are {count}, from 0 to {count - 1}")
+        k = _check_k(k, count - 1, "other ")
+        if k <= kept:
+            return np.array(self.neighbours.indices[point, :k]), np.array(self.neighbours.distances[point, :k])
+        own = np.array([point])
+        indices, distances = without_self(own, *self._search(self.rows.take(own), k + 1))
+        return indices[0], distances[0]
+
+    def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.index is None:
+            return nearest_of_all(queries, self.rows, k)
+        indices, distances = in_order(*regions.search(self.index, self.rows, queries, k))
+        return indices[:, :k].astype(np.int32), distances[:, :k]
+
+
+def extend_neighbours(neighbours: Neighbours, vectors: Rows, *, progress: Progress | None = None) -> Neighbours:
+    """Return the neighbours of a layer that has grown: its old points are the first of `vectors`.
+
+    Every new point is compared with all, so the lists of new points are exact, and an old point's list takes each new
+    point that is nearer than its last. Lists keep their length. The index is added to, not built again; exact neighbours
+    stay exact, however many. Fewer vectors than lists raise AtlasError.
     """
-    count, kept = neighbours.indices.shape
-    if not 0 <= whole_number("a point", point, 0) < count:
-        raise AtlasError(f"no point {point}: there are {count}, from 0 to {count - 1}")
-    k = _check_k(k, count - 1, "other ")
-    if k <= kept:
-        return np.array(neighbours.indices[point, :k]), np.array(neighbours.distances[point, :k])
-    index = open_index(neighbours) if index is None else index
-    indices, squared = _own_lists(index, np.array([point]), k, lambda done: None)
-    return indices[0], _distances(squared, neighbours.metric)[0]
-
-
-def open_index(neighbours: Neighbours) -> Any:
-    """Return the FAISS index, its vectors memory-mapped where this FAISS can; a file it cannot read raises AtlasError."""
-    import faiss
-
-    if neighbours.index.folder is None:  # made in this process and not yet stored
-        return next(body.index for name, body in neighbours.index.items_to_write if isinstance(body, IndexFile))
-    path = neighbours.index.folder / FILE
-    try:
-        index = faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
-    except RuntimeError as reason:
-        raise AtlasError(f"{path} cannot be read ({one_line(reason, 120)}): remove its folder and build again") from None
-    if index.ntotal != len(neighbours.indices):
-        raise AtlasError(
-            f"{path} holds {index.ntotal} points and its lists {len(neighbours.indices)}: remove it and build again"
-        )
-    return index
-
-
-def check_metric(metric: str) -> str:
-    """Return `metric` when it is one of METRICS; else raise AtlasError with the closest."""
-    if metric not in METRICS:
-        raise choose("metric", metric, METRICS)
-    return metric
+    old, metric = len(neighbours.indices), neighbours.metric
+    if len(vectors) < old:
+        raise AtlasError(f"{len(vectors)} vectors and {old} neighbour lists: a layer grows only at its end")
+    progress, name = progress or Progress(), ", ".join(neighbours.layers)
+    vectors = check_vectors(vectors)
+    rows = Compared(vectors, metric)
+    index = None if neighbours.exact else _index(neighbours, Compared(vectors[:old], metric), to_add=True)
+    if index is not None:
+        regions.add(index, rows, old)
+    with progress.stage(f"new neighbours of {name}", len(rows)) as advance:
+        mended = _mend(neighbours, rows, advance)
+        k = mended[0].shape[1]
+        added = _own_lists(rows, np.arange(old, len(rows)), k, lambda done: None)
+    indices, distances = (np.concatenate(part) for part in zip(mended, added, strict=True))
+    recall = None if index is None else _judge(index, rows, indices, 0)
+    files = Files() if index is None else _files(index)
+    return replace(neighbours, recall=recall, indices=indices, distances=distances, index=files)
 
 
 @dataclass(frozen=True)
@@ -128,133 +171,64 @@ class IndexFile:
     index: Any
 
     def __call__(self, path: Path) -> None:
-        import faiss
-
-        faiss.write_index(self.index, str(path))
+        regions.write(self.index, path)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The index
 
 
-def _prepare(metric: str) -> Callable[[np.ndarray], np.ndarray]:
-    return unit_length if metric == "cosine" else as_float32
+def _files(index: Any) -> Files:
+    return Files([(FILE, IndexFile(index))])
 
 
-def _index(vectors: Rows, metric: str, exact: bool, advance: Callable[[int], None]) -> Any:
+def _index(neighbours: Neighbours, rows: Compared, *, to_add: bool = False) -> Any:
+    """Return the record's index, memory-mapped, or a copy in memory that may be added to."""
     import faiss
 
-    kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
-    units = vectors.shape[1]
-    index: Any = faiss.IndexFlat(units, kind) if exact else faiss.IndexHNSWFlat(units, LINKS, kind)
-    if not exact:
-        index.hnsw.efConstruction = BUILD_BREADTH
-    prepare = _prepare(metric)
-    with _threads(1):  # points linked by several threads come out in another graph each time
-        for block in blocks(vectors):
-            index.add(prepare(block))
-            advance(0 if exact else len(block))
-    return index
-
-
-@contextmanager
-def _threads(count: int | None = None) -> Iterator[None]:
-    """Give FAISS `count` threads, by default all that this process may use, for as long as the block lasts."""
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count or min(before, cores()))  # before: OMP_NUM_THREADS, or what cap_threads said
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
-def _rows(index: Any, points: np.ndarray) -> np.ndarray:
-    """Return stored rows, float32 [point, unit]."""
-    return index.reconstruct_batch(np.ascontiguousarray(points, dtype=np.int64))
-
-
-def _exact_part(index: Any) -> Any:
-    """Return the flat index of the same points: the index itself, or what an HNSW graph stores them in."""
-    import faiss
-
-    return faiss.downcast_index(index.storage) if hasattr(index, "hnsw") else index
+    if neighbours.index.folder is None:  # made in this process and not yet stored
+        index = next(body.index for _, body in neighbours.index.items_to_write if isinstance(body, IndexFile))
+        return faiss.clone_index(index) if to_add else index
+    return regions.read(neighbours.index.folder / FILE, rows.shape, mapped=not to_add)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The search
+# The lists
 
 
-def _search(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices int32 and squared distances float32 [query, k] of prepared queries, nearest first, ties by index."""
-    import faiss
-
-    with _threads():
-        if hasattr(index, "hnsw"):
-            breadth = max(128, 2 * k)  # twice as broad as deep: recall near .999
-            how = faiss.SearchParametersHNSW(efSearch=breadth)  # type: ignore[attr-defined]
-            values, indices = index.search(queries, k, params=how)
-            short = (indices < 0).any(axis=1)  # the graph may fall apart where many points coincide
-            if short.any():
-                values[short], indices[short] = _exact_part(index).search(queries[short], k)
-        else:
-            values, indices = index.search(queries, k)
-    squared = values if index.metric_type == faiss.METRIC_L2 else 2.0 - 2.0 * values
-    squared = _subtract_near(index, queries, indices, np.maximum(squared, 0.0))
-    return _in_order(indices.astype(np.int32), squared)
-
-
-def _subtract_near(index: Any, queries: np.ndarray, indices: np.ndarray, squared: np.ndarray) -> np.ndarray:
-    """Return `squared`, those lost to cancellation computed anew from differences, so that duplicates are at exactly 0."""
-    scale = 2.0 * np.einsum("nu,nu->n", queries, queries)
-    rows, columns = np.nonzero(squared <= CANCELLATION * scale[:, None])
-    for start in range(0, len(rows), PAIRS):
-        row, column = rows[start : start + PAIRS], columns[start : start + PAIRS]
-        difference = queries[row] - _rows(index, indices[row, column])
-        near = np.einsum("nu,nu->n", difference, difference)
-        squared[row, column] = np.where(scale[row] > 0, near, squared[row, column])
-    return squared
-
-
-def _in_order(indices: np.ndarray, squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sort each row by distance, then by index; most stand so already."""
-    step = np.diff(squared, axis=1)
-    wrong = ((step < 0) | ((step == 0) & (np.diff(indices, axis=1) < 0))).any(axis=1)
-    order = np.lexsort((indices[wrong], squared[wrong]), axis=1)
-    indices[wrong] = np.take_along_axis(indices[wrong], order, axis=1)
-    squared[wrong] = np.take_along_axis(squared[wrong], order, axis=1)
-    return indices, squared
-
-
-def _own_lists(index: Any, points: np.ndarray, k: int, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `k` nearest of stored points, each left out of its own list: int32 and squared float32 [point, k]."""
-    indices, squared = np.empty((len(points), k), np.int32), np.empty((len(points), k), np.float32)
+def _own_lists(rows: Compared, points: np.ndarray, k: int, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `k` nearest of points, each left out of its own list, by comparing all: int32 and float32 [point, k]."""
+    indices, distances = np.empty((len(points), k), np.int32), np.empty((len(points), k), np.float32)
     for start in range(0, len(points), BLOCK):
         own = points[start : start + BLOCK]
-        rows = slice(start, start + len(own))
-        indices[rows], squared[rows] = _without_self(own, *_search(index, _rows(index, own), k + 1))
+        part = slice(start, start + len(own))
+        indices[part], distances[part] = without_self(own, *nearest_of_all(rows.take(own), rows, k + 1))
         advance(len(own))
-    return indices, squared
+    return indices, distances
 
 
-def _without_self(own: np.ndarray, indices: np.ndarray, squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop each point's own number, never that of a duplicate; where its duplicates crowd it out, drop the farthest."""
-    drop = indices == own[:, None]
-    drop[~drop.any(axis=1), -1] = True
-    shape = (len(own), indices.shape[1] - 1)
-    return indices[~drop].reshape(shape), squared[~drop].reshape(shape)
+def _mend(neighbours: Neighbours, rows: Compared, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the old points' lists with the new points that are nearer than their last: int32 and float32 [old point, k]."""
+    indices, distances = np.array(neighbours.indices), np.array(neighbours.distances)
+    old, k = indices.shape
+    for first, new in rows.spans(old):
+        for start in range(0, old if k else 0, BLOCK):
+            part = slice(start, min(start + BLOCK, old))
+            with threads():
+                found, near = nearest_rows(rows.slice(part.start, part.stop), new, k, rows.metric)
+            nearer = np.flatnonzero(near[:, 0] < distances[part, -1]) + start
+            kept, more = (indices[nearer], distances[nearer]), (found[nearer - start] + first, near[nearer - start])
+            indices[nearer], distances[nearer] = merge(kept, more, k)
+            advance(len(found))
+    return indices, distances
 
 
-def _recall(index: Any, indices: np.ndarray, seed: int) -> float:
-    """Return the share of true neighbours in the lists of RECALL_SAMPLE points drawn from `seed`."""
+def _judge(index: Any, rows: Compared, indices: np.ndarray, seed: int) -> float:
+    """Return the share of true neighbours in the lists of RECALL_SAMPLE points, and tune the index by them."""
     points = sample_rows(len(indices), RECALL_SAMPLE, seed)
-    true, _ = _own_lists(_exact_part(index), points, indices.shape[1], lambda done: None)
-    return float((indices[points][:, :, None] == true[:, None, :]).any(axis=2).mean())
-
-
-def _distances(squared: np.ndarray, metric: str) -> np.ndarray:
-    return (squared / 2.0 if metric == "cosine" else np.sqrt(squared)).astype(np.float32)
+    true, _ = _own_lists(rows, points, indices.shape[1], lambda done: None)
+    regions.tune(index, rows, points, true[:, :TUNED_FOR])
+    return regions.share_found(indices[points], true)
 
 
 def _check_k(k: int, most: int, which: str = "") -> int:

@@ -60,8 +60,13 @@ def _largest(covariance: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
 
 
 def project(vectors: Rows, axes: Axes) -> np.ndarray:
-    """Return the coordinates of the points along the axes, float64 [point, axis]."""
-    return np.concatenate([(block - axes.mean) @ axes.axes for block in blocks(vectors)])
+    """Return the coordinates of the points along the axes, float64 [point, axis]; a point's own whatever is beside it."""
+    return np.concatenate([_along(block - axes.mean, axes.axes) for block in blocks(vectors)])
+
+
+def _along(centred: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Multiply row by row: a product of matrices rounds otherwise for one row than for many."""
+    return np.stack([np.einsum("nu,u->n", centred, np.ascontiguousarray(axis)) for axis in axes.T], axis=1)
 
 
 def coordinates(vectors: Rows) -> np.ndarray:

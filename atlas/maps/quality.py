@@ -7,6 +7,7 @@ the same with the two spaces in each other's place.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,40 +20,54 @@ from atlas.maps.records import Neighbours
 RANKED = 256  # points ranked at a time: 256 × 5 000 float64 is 10 MB
 
 
-def quality(
-    vectors: Rows, xy: np.ndarray, neighbours: Neighbours, *, k: int = 15, sample: int = 5000, seed: int = 0
-) -> dict[str, Any]:
-    """Return ``trustworthiness``, ``continuity``, ``recall`` and what they were computed with.
+@dataclass(frozen=True)
+class Faithfulness:
+    """How faithful a layout is, per point (float32 [point], NaN where not computed) and in one summary."""
 
-    Trustworthiness and continuity are computed within at most `sample` points drawn from `seed`, in the metric of
-    `neighbours`, whose ``k`` is less than half of them; recall over all points, at ``recall_k``: `k`, or as many as the
-    neighbour lists hold. What too few points leave undefined is None.
+    recall: np.ndarray
+    trust: np.ndarray
+    continuity: np.ndarray
+    summary: dict[str, Any]
+
+
+def faithfulness(
+    vectors: Rows, xy: np.ndarray, neighbours: Neighbours, *, k: int = 15, sample: int = 5000, seed: int = 0
+) -> Faithfulness:
+    """Return recall of every point, trustworthiness and continuity of a sample, and their means.
+
+    Recall is over all points, at ``recall_k``: `k`, or as many as the neighbour lists hold. Trustworthiness and continuity
+    are of at most `sample` points drawn from `seed`, ranked among each other in the metric of `neighbours`; their ``k`` is
+    less than half of them. What too few points leave undefined is NaN, and None in the summary.
     """
     k, sample = whole_number("k", k, 1), whole_number("sample", sample, 1)
     if not len(vectors) == len(xy) == len(neighbours.indices):
         raise AtlasError(
             f"{len(vectors)} vectors, {len(xy)} places and {len(neighbours.indices)} neighbour lists: not one layout"
         )
+    recall, trust, continuity = np.full((3, len(xy)), np.nan, np.float32)
+    recall_k = min(k, neighbours.indices.shape[1])
+    if recall_k:
+        recall[:] = recall_per_point(neighbours.indices, xy, k=recall_k)
     rows = sample_rows(len(xy), sample, seed)
     ranked_k = min(k, (len(rows) - 1) // 2)
-    trust = continuity = None
     if ranked_k > 0:
         own = vectors[rows]
         own = unit_length(own) if neighbours.metric == "cosine" else own
-        trust, continuity = (float(part.mean()) for part in trust_and_continuity(own, xy[rows], k=ranked_k))
-    recall_k = min(k, neighbours.indices.shape[1])
-    recall = float(recall_per_point(neighbours.indices, xy, k=recall_k).mean()) if recall_k else None
-    return {
-        "trustworthiness": trust,
-        "continuity": continuity,
-        "recall": recall,
-        "k": ranked_k,
-        "recall_k": recall_k,
-        "sample": len(rows),
-        "points": len(xy),
-        "seed": seed,
-        "metric": neighbours.metric,
-    }
+        trust[rows], continuity[rows] = trust_and_continuity(own, xy[rows], k=ranked_k)
+    scores = {"trustworthiness": _mean(trust), "continuity": _mean(continuity), "recall": _mean(recall)}
+    cut = {"k": ranked_k, "recall_k": recall_k, "sample": len(rows), "points": len(xy), "seed": seed}
+    return Faithfulness(recall, trust, continuity, {**scores, **cut, "metric": neighbours.metric})
+
+
+def quality(vectors: Rows, xy: np.ndarray, neighbours: Neighbours, **options: int) -> dict[str, Any]:
+    """Return the summary of `faithfulness`: ``trustworthiness``, ``continuity``, ``recall`` and how they were computed."""
+    return faithfulness(vectors, xy, neighbours, **options).summary
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Return the mean of what was computed, None where nothing was."""
+    known = values[~np.isnan(values)].astype(np.float64)
+    return float(known.mean()) if len(known) else None
 
 
 def trust_and_continuity(x: np.ndarray, y: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:

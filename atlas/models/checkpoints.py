@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from atlas.errors import AtlasError, one_line
+from atlas.files import is_file
 
 # Where training scripts put the weights among optimiser state and the like; the averaged ones come last: when a file has
 # both, those trained are what "the checkpoint" means, and the note says which were taken.
@@ -22,6 +24,7 @@ NESTS = ("state_dict", "model_state_dict", "model", "net", "network", "weights",
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "backbone.")  # DataParallel, Lightning, torch.compile, habit
 ADVICE = "save the weights alone, by torch.save(network.state_dict(), FILE) or as safetensors"
 State = dict[str, torch.Tensor]
+DEEPEST = 8  # nests within nests that are looked into: a file may well hold itself
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     for TorchScript and exported programs, and for what cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise AtlasError(f"no weights at {path}: --weights takes a .safetensors file or a state dict saved by torch.save")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -50,13 +53,12 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
 
 
 def _read_safetensors(path: Path) -> State:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as reason:
-        raise AtlasError(f"{path} cannot be read as safetensors: {one_line(reason)}") from None
+    except Exception as reason:  # SafetensorError, and what torch raises for a type or a size that it does not have
+        raise AtlasError(f"{path} cannot be read as safetensors ({one_line(reason, 160)}): {ADVICE}") from None
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
@@ -72,8 +74,9 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
         raise AtlasError(
             f"{path} holds Python objects beside tensors ({held}) and is not read: that could run code; {ADVICE}"
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as reason:
-        raise AtlasError(f"{path} cannot be read as a checkpoint ({one_line(reason, 120)}): {ADVICE}") from None
+    except Exception as reason:  # torch raises anything for a damaged file
+        said = one_line(str(reason) or type(reason).__name__, 120)
+        raise AtlasError(f"{path} cannot be read as a checkpoint ({said}): {ADVICE}") from None
     if not isinstance(found, Mapping):
         raise AtlasError(f"{path} holds a {type(found).__name__}, not a state dict: {ADVICE}")
     return found
@@ -84,7 +87,7 @@ def archive_kind(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] or name for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
         return None
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         return "a TorchScript module"
@@ -112,14 +115,14 @@ def fit_weights(found: Mapping[str, Any], module: nn.Module, path: str | Path) -
     return Weights(state, f"weights {Path(path).name}: {', '.join(notes)}" if notes else "")
 
 
-def _states(found: Mapping[str, Any]) -> Iterator[tuple[str, State]]:
+def _states(found: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, State]]:
     own = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
     if own:
         yield "", own
     for nest in NESTS:
         inner = found.get(nest)
-        if isinstance(inner, Mapping):
-            yield from ((f"{nest}.{where}" if where else nest, state) for where, state in _states(inner))
+        if isinstance(inner, Mapping) and depth < DEEPEST:
+            yield from ((f"{nest}.{where}" if where else nest, state) for where, state in _states(inner, depth + 1))
 
 
 def _unprefixed(state: State, removed: str = "") -> Iterator[tuple[str, State]]:
@@ -147,7 +150,7 @@ def other_class_count(state: State, module: nn.Module) -> int | None:
 
 
 def put_weights(module: nn.Module, state: State, path: str | Path) -> None:
-    """Load `state` into `module`; raise AtlasError when a name is missing, unknown or of another shape."""
+    """Load `state` into `module`; raise AtlasError when a name is missing, unknown, or of another shape or kind."""
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]  # a counter, unused
     unknown = [name for name in state if name not in own]
@@ -156,10 +159,25 @@ def put_weights(module: nn.Module, state: State, path: str | Path) -> None:
         for name in own
         if name in state and state[name].shape != own[name].shape
     ]
+    typed = [
+        f"{name} is {_kind(state[name])} in the file and {_kind(own[name])} in the network"
+        for name in own
+        if name in state and (state[name].layout != own[name].layout or state[name].is_complex() != own[name].is_complex())
+    ]
     faults = _fault("missing", missing) + _fault("not the network's", unknown) + _fault("of another shape", shaped)
+    faults += _fault("of another kind", typed)
     if faults:
         raise AtlasError(f"{path} does not fit the network: {'; '.join(faults)}. Give the weights of this very architecture")
-    module.load_state_dict(state, strict=False)
+    try:
+        module.load_state_dict(state, strict=False)
+    except Exception as reason:  # quantised tensors and other kinds that cannot be copied; torch says so name by name
+        raise AtlasError(f"{path} cannot be put into the network ({one_line(reason, 160)}): {ADVICE}") from None
+
+
+def _kind(value: torch.Tensor) -> str:
+    """Return what a tensor's numbers are and how it holds them: ``float32``, ``sparse_coo float32``."""
+    layout = "" if value.layout == torch.strided else f"{value.layout} ".removeprefix("torch.")
+    return f"{layout}{value.dtype}".replace("torch.", "")
 
 
 def _fault(what: str, names: list[str], most: int = 3) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.util
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.errors import AtlasError, choose, one_line
+from atlas.files import parse_json
 from atlas.models.records import ClassMap
 
 REMEDY = "give --class-map FILE (columns output,label), or --class-map order where the orders agree"
@@ -59,6 +59,23 @@ def match_classes(
     if by_order:
         return _result(_by_order(names, labels), count, labels)
     return _result(_best(categories, names, labels), count, labels)
+
+
+def extend(known: ClassMap, labels: Sequence[str]) -> ClassMap:
+    """Return the class map for more labels: those of `known`, which come first in `labels`, keep their outputs.
+
+    A new label gets the output of its name, where none stands for another label yet.
+    """
+    free = {plain(name): output for output, name in enumerate(known.names) if known.outputs[output] < 0}
+    outputs = list(known.outputs)
+    added = labels[len(known.labels) :]
+    found = {number: free[plain(label)] for number, label in enumerate(added, len(known.labels)) if plain(label) in free}
+    for number, output in found.items():
+        outputs[output] = number
+    missing = [label for number, label in enumerate(added, len(known.labels)) if number not in found]
+    words = [f"{len(found)} of {len(added)} labels added later matched by name"] if added else []
+    words += [f"not matched: {_some(missing)}: no right and wrong; {REMEDY}"] if missing else []
+    return ClassMap(known.names, outputs, list(labels), known.how, "; ".join([known.sentence, *words]))
 
 
 def _output_names(categories: Sequence[str] | None, count: int) -> list[str]:
@@ -180,7 +197,7 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
     try:
         text = path.read_text("utf-8-sig")
         if path.suffix.lower() == ".json":
-            return [(str(output), str(label)) for output, label in json.loads(text).items()]
+            return [(str(output), str(label)) for output, label in parse_json(text).items()]
         rows = csv.DictReader(text.splitlines(), restval="")
         if not {"output", "label"} <= set(rows.fieldnames or []):
             raise AtlasError(f"{path} has the columns {one_line(rows.fieldnames)}: a class map's file has output,label")

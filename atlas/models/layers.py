@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -68,7 +69,7 @@ def first_tensor(output: Any) -> torch.Tensor | None:
     Where it has fields named ``logits``, ``out`` or ``last_hidden_state`` they are looked at first. None: there is none.
     """
     if isinstance(output, torch.Tensor):
-        return output if output.is_floating_point() else None
+        return output if output.is_floating_point() and output.layout == torch.strided else None  # a sparse one has no axes
     for value in _values(output):
         found = first_tensor(value)
         if found is not None:
@@ -261,4 +262,4 @@ def _position(layers: pd.DataFrame, wanted: str | int) -> int:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.removeprefix("-").isdigit() else None
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None  # more digits are no layer's number

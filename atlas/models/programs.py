@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import zipfile
 from pathlib import Path
@@ -13,10 +12,12 @@ import torch
 from torch import nn
 
 from atlas.errors import AtlasError, one_line
+from atlas.files import is_file, parse_json
 from atlas.models.checkpoints import archive_kind
 
 ADVICE = "export it again with torch.export.save(torch.export.export(network.eval(), …), FILE)"
 BATCH = 'torch.export.export(network.eval(), (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))'
+LONGEST_JSON = 256 << 20  # bytes; ResNet-152's program takes 3 MB, and a few kilobytes of a zip unfold to any number
 # The members of an archive that holds a program and nothing else, in torch's layout of today and in that before 2.8.
 # Anything beside them (compiled libraries, objects) is refused.
 MEMBERS = re.compile(
@@ -57,7 +58,7 @@ def load_program(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def _check_archive(path: Path) -> None:
-    if not path.is_file():
+    if not is_file(path):
         raise AtlasError(f"no file {path}: give a .pt2 made by torch.export.save")
     if archive_kind(path) == "a TorchScript module":
         raise AtlasError(
@@ -70,8 +71,10 @@ def _check_archive(path: Path) -> None:
                 raise AtlasError(f"{path} holds two members of one name and is not read: {ADVICE}")
             for member in members:
                 _check_member(archive, member, path)
-    except zipfile.BadZipFile:
-        raise AtlasError(f"{path} is no exported program: {ADVICE}") from None
+    except AtlasError:
+        raise
+    except Exception as reason:  # no archive, or one that is torn, locked or packed in a way of its own
+        raise AtlasError(f"{path} is no exported program ({one_line(reason, 120)}): {ADVICE}") from None
 
 
 def _check_member(archive: zipfile.ZipFile, member: str, path: Path) -> None:
@@ -80,8 +83,12 @@ def _check_member(archive: zipfile.ZipFile, member: str, path: Path) -> None:
         raise AtlasError(f"{path} holds {one_line(name)}, which is not read as it could run code: {ADVICE} with this torch")
     if name.endswith(".pt"):
         _check_pickle(archive.read(member), name, path)
+    if name.endswith(".json") and archive.getinfo(member).file_size > LONGEST_JSON:
+        raise AtlasError(
+            f"{path}: its {one_line(name)} unfolds to more than {LONGEST_JSON >> 20} MB and is not read: {ADVICE}"
+        )
     if name.endswith(".json"):
-        _check_json(json.loads(archive.read(member)), path)
+        _check_json(parse_json(archive.read(member)), path)
 
 
 def _check_pickle(body: bytes, name: str, path: Path) -> None:

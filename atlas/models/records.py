@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from atlas.fields import columns, of_stage
+
 
 @dataclass(frozen=True)
 class ClassMap:
@@ -35,6 +37,8 @@ class ClassMap:
         return table[np.asarray(predictions)]  # a prediction of -1 (none) finds the last entry
 
 
+@of_stage("network")
+@columns(layers=("number", "name", "kind", "shape", "parameters", "units"))
 @dataclass(frozen=True)
 class NetworkRecord:
     """A classifier as an atlas keeps it: enough to load it again and to know that it is the same."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from atlas.errors import AtlasError, choose, one_line
+from atlas.files import exists, is_file, is_folder, read_json
 
 WEIGHTS = Path(__file__).parent / "weights"  # shipped: <network>-<dataset>/{weights.safetensors, recipe.json, history.csv}
 SCALINGS = ("inverse-sqrt", "rezero", "fixup", "none")
@@ -189,10 +189,10 @@ def load_reference(name: str, dataset: str | None = None) -> tuple[nn.Module, di
     `name` is a key of REFERENCE or a folder that `atlas train` made; ``conv6@fashion-mnist`` names the dataset too.
     `dataset` chooses among the shipped weights (default: the only ones, else fashion-mnist); ``none`` is random weights.
     """
-    if dataset is None and "@" in name and not Path(name).exists():
+    if dataset is None and "@" in name and not exists(name):
         name, _, dataset = name.partition("@")
     if name not in REFERENCE:
-        if (Path(name) / "recipe.json").is_file():
+        if is_file(Path(name) / "recipe.json"):
             return load_trained(Path(name))
         raise _unknown(name)
     if dataset == "none":
@@ -226,7 +226,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     """Return ``recipe.json`` of a folder that `atlas train` made."""
     path = folder / "recipe.json"
     try:
-        recipe = json.loads(path.read_text("utf-8"))
+        recipe = read_json(path)
         wanted = {"network": str, "arguments": dict, "preprocess": dict, "categories": list}
         if all(isinstance(recipe[field], kind) for field, kind in wanted.items()):
             return dict(recipe)
@@ -256,7 +256,7 @@ def _shipped(name: str, dataset: str | None) -> Path:
 
 
 def _unknown(name: str) -> AtlasError:
-    if Path(name).is_dir():
+    if is_folder(name):
         return AtlasError(
             f"no trained network in {name} (it has no recipe.json): make one with `atlas train NET DATASET -o {name}`"
         )

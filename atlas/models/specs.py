@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from atlas.errors import AtlasError, choose, one_line
+from atlas.files import is_file
 from atlas.models.hubs import timm_network, torchvision_network
 from atlas.models.loaded import Loaded, seeded
 from atlas.models.preprocess import Preprocess
@@ -47,7 +48,7 @@ def _not_a_network(spec: str) -> AtlasError:
     path = Path(spec)
     from atlas.models.checkpoints import archive_kind
 
-    if path.is_file() and archive_kind(path) == "a TorchScript module":
+    if is_file(path) and archive_kind(path) == "a TorchScript module":
         return AtlasError(
             f"{spec} is TorchScript, whose modules cannot be read: give module:factory with its weights as --weights FILE, "
             "or export it with torch.export.save to a .pt2"
@@ -124,7 +125,8 @@ def _import(name: str) -> Any:
             raise AtlasError(f"no module {one_line(name)}: {where}; give {FORMS}") from None
         raise AtlasError(f"{one_line(name)} needs the module {one_line(reason.name)}, which is not installed") from None
     except (Exception, SystemExit) as reason:
-        raise AtlasError(f"importing {one_line(name)} failed: {type(reason).__name__}: {one_line(reason, 160)}") from None
+        said = f"{type(reason).__name__}: {one_line(reason, 160)}"
+        raise AtlasError(f"importing {one_line(name)} failed ({said}): mend it, or name another module") from None
 
 
 def _attribute(found: Any, module_name: str, attribute: str) -> Any:
@@ -142,8 +144,9 @@ def _call(factory: Callable[[], Any], spec: str) -> Any:
             return factory()
     except AtlasError:
         raise
-    except Exception as reason:
-        raise AtlasError(f"{spec}() failed: {type(reason).__name__}: {one_line(reason, 160)}") from None
+    except (Exception, SystemExit) as reason:
+        said = f"{type(reason).__name__}: {one_line(reason, 160)}"
+        raise AtlasError(f"{spec}() failed ({said}): mend it, or name another function") from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -25,10 +25,14 @@ def quantise(xy: np.ndarray) -> np.ndarray:
     """Return coordinates [point, 2] as uint16 [2, point], both axes by one scale, the smaller one centred."""
     if not len(xy):
         return np.zeros((2, 0), np.uint16)
+    return np.clip(np.round(on_page(xy, xy)), 0, COORDINATE_STEPS).astype(np.uint16).T
+
+
+def on_page(new: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """Return places [new, 2] in the unit in which a page has the layout `xy` [point, 2]: float64, perhaps outside of it."""
     low, high = xy.min(0), xy.max(0)
     scale = COORDINATE_STEPS / max(float((high - low).max()), 1e-30)  # all points in one place stay in one place
-    centred = (xy - (low + high) / 2) * scale + COORDINATE_STEPS / 2
-    return np.clip(np.round(centred), 0, COORDINATE_STEPS).astype(np.uint16).T
+    return (new - (low + high) / 2) * scale + COORDINATE_STEPS / 2
 
 
 def confidence_codes(confidence: np.ndarray) -> np.ndarray:
@@ -49,4 +53,4 @@ def output_name(record: Predictions, output: int) -> str:
 
 def text(value: Any) -> str | None:
     """Return a table's value as text, None where it is missing."""
-    return None if value is None or value is pd.NA or value != value else str(value)
+    return None if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)) else str(value)

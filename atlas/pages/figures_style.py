@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -84,7 +85,8 @@ def save(figure: Figure, path: str | Path) -> Path:
         )
     kind = path.suffix.lower()[1:]
     dates: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # same figure, same bytes
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing")  # a name in a script without a font here
         figure.savefig(path, format=kind, metadata=dates.get(kind))
     return path
 

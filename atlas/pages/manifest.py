@@ -10,7 +10,8 @@ from atlas.activations.records import Activations, Predictions
 from atlas.data.records import SPLITS
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.models.records import NetworkRecord
-from atlas.pages import colours
+from atlas.pages import colours, newcomers
+from atlas.pages.doubts import faithful, spread_part
 from atlas.pages.view import Space, Start, View
 
 CHOSEN = ("n_neighbors", "min_dist", "perplexity", "metric")  # the parameters a reader of the map chooses by
@@ -35,6 +36,7 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
             "image": start.image,
         },
         "notices": start.notices,
+        "largest": newcomers.limit(),  # bytes of a new image; None where this server takes none
         "colours": {
             "classes": class_palette(view),
             "none": colours.NONE,
@@ -98,6 +100,9 @@ def space_part(view: View, space: Space) -> dict[str, Any]:
         "statistics": space.statistics,
         "patterns": pattern_sources(view, space),
         "colours": view.colours(space),
+        "suspects": space.doubts.get("suspects"),
+        "leaks": space.doubts.get("leaks"),
+        "spread": spread_part(view, space.doubts["spread"]) if "spread" in space.doubts else None,
         "layouts": [layout_part(view, name) for name in space.layouts],
         "neighbours": neighbours_part(view, space.neighbours) if space.neighbours else None,
     }
@@ -132,7 +137,8 @@ def layout_part(view: View, name: str) -> dict[str, Any]:
     record: Layout = view.read(name, Layout)
     method = METHOD_NAMES.get(record.method, record.method)
     words = ", ".join(parameter(key, record.parameters[key]) for key in CHOSEN if key in record.parameters)
-    return {"key": name, "method": method, "words": words, "quality": quality_part(record.quality)}
+    return {"key": name, "method": method, "words": words, "quality": quality_part(record.quality),
+            "measured": faithful(view, name)}  # fmt: skip
 
 
 def parameter(name: str, value: Any) -> str:

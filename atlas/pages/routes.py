@@ -21,6 +21,8 @@ from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, authenticated
 
 from atlas.errors import AtlasError
+from atlas.pages import doubts, newcomers
+from atlas.pages.newcomers import See
 from atlas.pages.shelf import SHELF
 from atlas.pages.view import ALL_SPLITS, View
 
@@ -85,6 +87,16 @@ def detail(key: str, row: str) -> Answer:
 def top(key: str, row: str) -> Answer:
     """Return one image's most probable outputs."""
     return as_json(SHELF.owner(key).top(key, int(row)))
+
+
+def suspicion(key: str, row: str) -> Answer:
+    """Return how suspicious one image's label is."""
+    return as_json(doubts.suspicion(SHELF.owner(key), key, int(row)))
+
+
+def twins(key: str, row: str) -> Answer:
+    """Return the images in the other split that look the same as one."""
+    return as_json(doubts.twins(SHELF.owner(key), key, int(row)))
 
 
 def nearest(key: str, point: str) -> Answer:
@@ -163,9 +175,11 @@ class Keyed(AuthRequestHandler):
 ROUTES: list[tuple[str, Callable[..., Answer]]] = [
     (rf"/thumbs/{KEY}/(\d{{1,6}})\.webp", sheet),
     (rf"/image/{KEY}/{NUMBER}", image),
-    (rf"/column/{KEY}/(label|split|prediction|right|confidence|image|xy)\.bin", column),
+    (rf"/column/{KEY}/(label|split|prediction|right|confidence|image|xy|recall|score)\.bin", column),
     (rf"/detail/{KEY}/{NUMBER}\.json", detail),
     (rf"/top/{KEY}/{NUMBER}\.json", top),
+    (rf"/suspicion/{KEY}/{NUMBER}\.json", suspicion),
+    (rf"/twins/{KEY}/{NUMBER}\.json", twins),
     (rf"/nearest/{KEY}/{NUMBER}\.json", nearest),
     (rf"/patterns/{KEY}/([0-3])\.json", patterns),
     (rf"/patterns/{KEY}/([0-3])/(mean|std)\.bin", pattern_values),
@@ -173,13 +187,16 @@ ROUTES: list[tuple[str, Callable[..., Answer]]] = [
 ]
 
 
-def install_routes() -> None:
+def install_routes(see: See | None = None, *, most: int = 0) -> None:
     """Add the routes beside the page of every Bokeh application of this process; a second call changes nothing.
 
-    `per_app_patterns` is how plain ``bokeh serve`` builds its addresses; it is undocumented, so it is touched only here.
+    `see` asks the network of a new image, of at most `most` bytes; without it the page takes none. `per_app_patterns` is
+    how plain ``bokeh serve`` builds its addresses; it is undocumented, so it is touched only here.
     """
     standing = {pattern[0] for pattern in per_app_patterns}
     for pattern, answer in ROUTES:
         if pattern not in standing:
             handler = type(f"Keyed_{answer.__name__}", (Keyed,), {"answer": staticmethod(answer)})
             per_app_patterns.append((pattern, handler))
+    if see is not None and newcomers.PATTERN not in standing:
+        per_app_patterns.append((newcomers.PATTERN, newcomers.handler(see, most)))

@@ -16,6 +16,7 @@ from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import COLUMNS, SPLITS, Images
 from atlas.errors import AtlasError, one_line
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
+from atlas.pages import doubts
 from atlas.pages.columns import confidence_codes, output_name, quantise, read_only, text
 from atlas.pages.opening import Start, start
 from atlas.patterns.classes import ClassPatterns, class_patterns
@@ -42,6 +43,7 @@ class Space:
     neighbours: str | None
     predictions: str | None
     statistics: str | None
+    doubts: dict[str, str]  # spread, suspects and leaks, those that were made of it
 
 
 class View:
@@ -113,6 +115,7 @@ class View:
             neighbours=newest(n for n in self.of_stage("neighbours") if self.inputs(n, "activations") == sources),
             predictions=newest(n for n in self.of_stage("predictions") if self._beside(n, network)),
             statistics=next(iter(self.statistics_of(sources[0])), None) if len(layers) == 1 else None,
+            doubts=doubts.of_space(self, sources),
         )
 
     def _beside(self, name: str, network: str | None) -> bool:
@@ -148,8 +151,7 @@ class View:
     @functools.cached_property
     def splits(self) -> np.ndarray:
         """Index into SPLITS of every image: uint8 [image]."""
-        codes = pd.Categorical(self.images.table["split"], categories=list(SPLITS)).codes
-        return read_only(np.where(codes < 0, SPLITS.index("unknown"), codes).astype(np.uint8))
+        return read_only(self.images.splits)
 
     @property
     def opening_split(self) -> str:
@@ -208,6 +210,8 @@ class View:
             return self.point_image(name)
         if (stage, what) == ("layout", "xy"):
             return self.xy(name)
+        if (stage, what) in (("layout", "recall"), ("suspects", "score")):
+            return read_only(doubts.codes(self, name))
         raise AtlasError(f"{one_line(name)} has no column {one_line(what)}")
 
     # -- one image --------------------------------------------------------------------------------------------------------
@@ -288,7 +292,7 @@ class View:
 
     def row_of(self, image_id: str) -> int | None:
         """Return the row of the image called `image_id`, or None."""
-        found = np.flatnonzero((self.images.table["image_id"] == image_id).to_numpy())
+        found = np.flatnonzero(self.images.table["image_id"].to_numpy(object) == image_id)
         return int(found[0]) if len(found) else None
 
     def colours(self, space: Space) -> list[str]:
@@ -297,5 +301,6 @@ class View:
         if space.predictions:
             judged = bool((self.column(space.predictions, "right") >= 0).any())
             found += ["prediction", *(["right"] if judged else []), "confidence"]
+        found += doubts.colours(self, space)
         known = (self.splits != SPLITS.index("unknown")).any()
         return [*found, "split"] if known or not found else found

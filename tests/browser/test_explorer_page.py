@@ -14,7 +14,9 @@ from playwright.sync_api import Page, expect
 
 import atlas
 from atlas.maps.records import Neighbours
+from atlas.pages.doubts import twins
 from atlas.pages.view import View
+from atlas.patterns.suspects import Suspects
 from tests import tiny, worlds
 from tests.browser import conftest
 from tests.browser.conftest import serving
@@ -129,7 +131,7 @@ def test_a_click_shows_the_image_its_numbers_and_its_neighbours(url: str, view: 
     point = lonely(page)
     page.mouse.click(*screen(page, point))
     page.wait_for_selector("#neighbours")
-    facts = page.locator("#image-panel .facts")
+    facts = page.locator("#image-panel .facts:not(.doubts)")
     expect(facts).to_contain_text(str(view.images.table["image_id"].iloc[point]))
     expect(facts).to_contain_text(f"{point}.png")
     body = page.evaluate(
@@ -152,7 +154,7 @@ def test_a_neighbour_becomes_the_image_and_k_is_a_slider(url: str, view: View, o
     expect(page.locator("#neighbours .cell")).to_have_count(3)
     second = view.nearest(str(view.descriptor.neighbours), 200)["points"][1]
     page.locator("#neighbours .cell").nth(1).click()
-    expect(page.locator("#image-panel .facts")).to_contain_text(f"{second}.png")
+    expect(page.locator("#image-panel .facts:not(.doubts)")).to_contain_text(f"{second}.png")
     assert f"image={view.images.table['image_id'].iloc[second]}" in page.url
 
 
@@ -288,7 +290,7 @@ def test_thumbnails_of_few_images_overlap_little_and_a_click_anywhere_on_one_ope
         expect(page.locator(".hover .faint")).to_have_text(f"image {point}")  # no split is known: none is told
         page.mouse.click(x + reach, y)
         expect(page.locator("#image-panel")).to_have_attribute("data-row", str(point))
-        expect(page.locator("#image-panel .facts")).not_to_contain_text("unknown")
+        expect(page.locator("#image-panel .facts:not(.doubts)")).not_to_contain_text("unknown")
         expect(page.locator("#network-pill")).not_to_contain_text(" on ")
 
 
@@ -365,7 +367,9 @@ def test_a_click_on_a_sampled_position_opens_its_image_and_lights_all_its_points
         page.mouse.click(*screen(page, point))
         page.wait_for_selector("#neighbours")
         expect(page.locator("#image-panel")).to_have_attribute("data-row", str(row))
-        expect(page.locator("#image-panel .facts")).to_contain_text(str(positions.images.table["path"].iloc[row]))
+        expect(page.locator("#image-panel .facts:not(.doubts)")).to_contain_text(
+            str(positions.images.table["path"].iloc[row])
+        )
         expect(page.locator(".picture-frame img")).to_have_attribute(
             "src", re.compile(f"/image/{positions.images_name}/{row}$")
         )
@@ -406,6 +410,47 @@ def test_a_link_restores_what_was_seen(url: str, view: View, open_page: Open) ->
     other = open_page(re.sub(r"&backend=\w+", "", address))
     expect(other.locator("#image-panel .facts code")).to_have_text(shown)
     assert other.locator("#layer").input_value() == "conv+fc" and other.locator("#colour").input_value() == "confidence"
+
+
+def test_the_map_is_coloured_by_faithfulness_of_points_and_suspicion_of_images(
+    url: str, view: View, open_page: Open
+) -> None:
+    page = open_page(url + "?layer=fc&split=all")
+    space = view.space("fc")
+    assert space is not None
+    codes = "(() => { const d = AtlasPage.map.points.data; return [[...d.i], [...d.c]] })()"
+    for colour, name, what, caption in (
+        ("faithfulness", space.layouts[0], "recall", "nearest kept"),
+        ("suspicion", space.doubts["suspects"], "score", "suspicion"),
+    ):
+        drawn(page, lambda colour=colour: page.select_option("#colour", colour))
+        points, shown = (np.array(part) for part in page.evaluate(codes))
+        share = view.column(name, what)[points] / 65534
+        expected = np.minimum(63, np.floor(share * 64))  # of 64 steps, and one for none; training images once more, faint
+        np.testing.assert_array_equal(shown % 65, expected)
+        assert len(points) == 300 and np.unique(shown % 65).size > 5
+        expect(page.locator("#scale")).to_contain_text(caption)
+
+
+def test_the_panel_names_suspicion_and_a_twin_in_the_other_split(tmp_path: Path, open_page: Open) -> None:
+    cache = tmp_path / "cache"
+    codes = np.arange(60) % 4
+    pixels = np.stack([worlds.picture(int(code), row) for row, code in enumerate(codes)])
+    pixels[36] = pixels[4]  # a neighbour of it in the layer, by the seed of the world
+    store = worlds.tiny_atlas(cache / "twins", pixels=pixels, codes=codes, images=60)
+    view = View(store.root)
+    held, train = 36, 4
+    suspect = view.read(view.spaces[1].doubts["suspects"], Suspects)
+    with serving(cache) as url:
+        page = open_page(f"{url}?layer=fc&split=all&image={view.images.table['image_id'][held]}")
+        expect(page.locator("#suspicion")).to_contain_text("%")
+        says = view.images.labels[suspect.usual[held]]
+        if says != view.images.table["label"][held]:
+            expect(page.locator("#suspicion")).to_contain_text(f"its neighbours say {says}")
+        assert twins(view, view.spaces[1].doubts["leaks"], held)["twins"] == [train]
+        page.get_by_role("button", name=f"image {train}", exact=True).click()
+        expect(page.locator("#image-panel")).to_have_attribute("data-row", str(train))
+        expect(page.locator("#twins")).to_contain_text(f"image {held} (held-out)")
 
 
 def test_a_tampered_link_opens_the_page_with_notices(url: str, open_page: Open) -> None:

@@ -4,12 +4,14 @@ import { AtlasMap } from "./map.js";
 import { Thumbs } from "./thumbs.js";
 import { ImagePanel, SelectionPanel } from "./panels.js";
 import { Patterns } from "./patterns.js";
+import { NewImage } from "./newimage.js";
 
 const at = (id) => document.getElementById(id);
-const COLOURS = { class: "class", prediction: "prediction", right: "right or wrong", confidence: "confidence", split: "split" };
+const COLOURS = { class: "class", prediction: "prediction", right: "right or wrong", confidence: "confidence", faithfulness: "map faithfulness", suspicion: "label suspicion", split: "split" };
+const AMOUNTS = { confidence: "confidence", faithfulness: "nearest kept", suspicion: "suspicion" };
 const spaceCalled = (id) => manifest.spaces.find((space) => space.id === id);
 const state = { hidden: new Set(), row: null, point: null };
-let map, thumbs, panel, selection, patterns, pointer = [0, 0], dragging = false;
+let map, thumbs, panel, selection, patterns, newcomer, pointer = [0, 0], dragging = false;
 
 // -- drawing what the state says -------------------------------------------------------------------------------------------------
 
@@ -49,16 +51,25 @@ function chips({ colouring, counts }) {
   search.hidden = kinds.length <= 24;
   if (names === null) {
     const stops = palette.slice(0, -1).filter((_, k) => k % 9 === 0);
-    scale.replaceChildren(make("i", { style: { background: `linear-gradient(90deg, ${stops.join(",")})` } }), make("div", {}, make("span", {}, "0 %"), make("span", {}, "confidence"), make("span", {}, "100 %")));
+    scale.replaceChildren(make("i", { style: { background: `linear-gradient(90deg, ${stops.join(",")})` } }), make("div", {}, make("span", {}, "0 %"), make("span", {}, AMOUNTS[state.colour]), make("span", {}, "100 %")));
     return;
   }
   const filter = search.value.toLowerCase();
   const focused = document.activeElement?.dataset?.code;
   holder.replaceChildren(...kinds.filter(({ name }) => name.toLowerCase().includes(filter)).map(({ name, code }) =>
-    make("button", { type: "button", class: "chip", "aria-pressed": String(!state.hidden.has(code)), "data-code": code, title: "Click hides or shows, double-click shows it alone",
+    make("button", { type: "button", class: "chip", "aria-pressed": String(!state.hidden.has(code)), "data-code": code, title: [spreadWords(code), "Click hides or shows, double-click shows it alone"].filter(Boolean).join("\n"),
       style: { "--c": palette[code] }, onclick: (event) => toggle(code, event), ondblclick: () => isolate(code, kinds) },
     make("span", {}, name), make("small", {}, chipCount(code, counts)))));
   if (focused !== undefined) holder.querySelector(`[data-code="${focused}"]`)?.focus();
+}
+
+// How a class lies in the layer's own space: beside the map, not on it.
+function spreadWords(code) {
+  const told = state.colour === "class" && state.space.spread?.[code];
+  if (!told || told.purity === null) return null;
+  const mixes = told.share >= 0.005 ? `, ${percent(told.share)} are ${images.labels[told.other]}` : "";
+  const wide = told.spread === null ? "" : ` Its spread is ${told.spread.toFixed(2)} of the distance between classes.`;
+  return `In the layer ${percent(told.purity)} of its nearest neighbours are of its class${mixes}.${wide}`;
 }
 
 // "47 / 412" under a selection: how many of the category are selected.
@@ -107,7 +118,9 @@ function controls() {
 
 function colourNote() {
   const told = manifest.predictions[state.space.predictions];
-  at("colour-note").textContent = told && !told.judged ? told.sentence : "";
+  const notes = { faithfulness: state.layout.measured ? `The share of each point’s ${state.layout.quality.k ?? 15} nearest in the layer that are its nearest here.` : "Not measured point by point for this layout.",
+    suspicion: "How far an image’s neighbours in the layer, and the network, are from its label." };
+  at("colour-note").textContent = notes[state.colour] ?? (told && !told.judged ? told.sentence : "");
 }
 
 /** Say in words how faithful a layout is, and on how many points each figure was measured. */
@@ -148,8 +161,8 @@ function setSlider(input, value) {
 
 function wire() {
   at("layer").onchange = (event) => { go(spaceCalled(event.target.value)); };
-  at("layout").onchange = (event) => { state.layout = state.space.layouts.find(({ key }) => key === event.target.value); faithful(); redraw(); };
-  at("colour").onchange = (event) => { state.colour = event.target.value; state.hidden = new Set(); state.alone = null; redraw(); };
+  at("layout").onchange = (event) => { state.layout = state.space.layouts.find(({ key }) => key === event.target.value); faithful(); colourNote(); redraw().then(() => newcomer.moved()); };
+  at("colour").onchange = (event) => { state.colour = event.target.value; colourNote(); state.hidden = new Set(); state.alone = null; redraw(); };
   at("chip-search").oninput = () => chips(state.drawn);
   at("size").oninput = (event) => { map.setSize(Number(event.target.value)); setSlider(event.target, event.target.value); };
   at("opacity").oninput = (event) => { opacity(Number(event.target.value)); setSlider(event.target, event.target.value); };
@@ -169,7 +182,7 @@ function go(space) {
   state.layout = space.layouts.find((layout) => layout.method === method) ?? space.layouts[0];
   if (!space.colours.includes(state.colour)) state.colour = space.colours[0];
   controls();
-  redraw().then(() => { if (state.row !== null) open(state.row, null); });
+  redraw().then(() => { if (state.row !== null) open(state.row, null); newcomer.again(); });
   patterns.show(space, state.split);
   showSelection();
 }
@@ -201,7 +214,7 @@ function tool(button) {
 }
 
 function keys(event) {
-  if (event.key === "Escape") { if (map.chosen) map.clear(); else close(); return; }
+  if (event.key === "Escape") { if (map.chosen) map.clear(); else if (newcomer.showing) newcomer.close(); else close(); return; }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
   const chosen = { m: "[data-tool=pan]", l: "[data-tool=lasso]", b: "[data-tool=box]", "+": "[data-zoom='0.667']", "-": "[data-zoom='1.5']", 0: "[data-reset]", t: "#pictures" }[event.key];
   if (chosen) tool(document.querySelector(chosen));
@@ -209,10 +222,10 @@ function keys(event) {
 
 // -- one image, and the selection -----------------------------------------------------------------------------------------------------
 
-async function open(row, point) {
+async function open(row, point, words) {
   state.row = row;
   state.point = point ?? map.pointOf(row);
-  const near = await panel.show(state.space, row, state.point);
+  const near = await panel.show(state.space, row, state.point, words);
   if (state.row !== row) return; // another image was opened meanwhile
   state.near = near ? near.points.slice(0, panel.k) : [];
   await mark();
@@ -222,7 +235,7 @@ async function open(row, point) {
 async function mark() {
   const own = state.row === null ? [] : map.pointsOf(state.row);
   const point = own.includes(state.point) ? state.point : own[0];
-  map.mark(point ?? null, own.filter((other) => other !== point), point === undefined ? [] : state.near ?? []);
+  map.mark(point ?? null, own.filter((other) => other !== point), point === undefined && !newcomer?.showing ? [] : state.near ?? []);
   thumbs.later();
 }
 
@@ -310,6 +323,8 @@ async function start(bokeh) {
   map.theme(document.documentElement.dataset.theme === "dark");
   panel.empty();
   showSelection();
+  newcomer = new NewImage({ panel, map, state, mark, open: (row, words) => open(row, null, words), closed: close,
+    shown: () => { Object.assign(state, { row: null, point: null, near: [] }); mark(); address(); } });
   wire();
   await Promise.all([patterns.show(state.space, state.split), redraw()]);
   if (manifest.start.image !== null) await open(manifest.start.image, null);
@@ -329,7 +344,7 @@ async function begin() {
   state.space = spaceCalled(asked.space);
   state.layout = state.space.layouts.find(({ key }) => key === asked.layout);
   Object.assign(state, { split: asked.split, colour: asked.colour });
-  window.AtlasPage = { state, hover, tap: (x, y) => { const point = map?.at(x, y); if (point !== null && point !== undefined) open(map.rowOf(point), point); }, get map() { return map; }, get thumbs() { return thumbs; } };
+  window.AtlasPage = { state, hover, tap: (x, y) => { const point = map?.at(x, y); if (point !== null && point !== undefined) open(map.rowOf(point), point); }, get map() { return map; }, get thumbs() { return thumbs; }, get newcomer() { return newcomer; } };
   panel = new ImagePanel(at("image-panel"), { open, close, rowOf: (point) => map.rowOf(point), ring: (points) => { state.near = points; mark(); } });
   selection = new SelectionPanel(at("selection-panel"), { open, clear: () => map.clear() });
   patterns = new Patterns(at("float"));

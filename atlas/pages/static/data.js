@@ -52,6 +52,12 @@ export function decimals(numbers) {
   return sizes.length ? Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(sizes[sizes.length >> 1])))) : 0;
 }
 export const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(share >= 0.9995 || share < 0.0005 ? 0 : 1)}\u202f%`);
+// The shares a map is coloured by beyond the confidence, fetched when asked for: of each point's place, or of each image.
+export async function loadShares(space, layout, by) {
+  if (by === "faithfulness") return layout.measured ? column(layout.key, "recall", Uint16Array) : null;
+  return by === "suspicion" ? column(space.suspects, "score", Uint16Array) : null;
+}
+
 export const labelOf = (row) => (tables.label[row] < 0 ? null : images.labels[tables.label[row]]);
 
 export function predictionOf(space, row) {

@@ -1,11 +1,12 @@
 // The map: which points are drawn, in which colours, and what is under the pointer. Bokeh draws; this decides.
-import { manifest, images, tables, column, SPLITS, classColour, labelOf, predictionOf, confidenceOf } from "./data.js";
+import { manifest, images, tables, column, SPLITS, classColour, labelOf, predictionOf, confidenceOf, loadShares } from "./data.js";
 
 export const SO_FEW = 200; // points on the whole map below which thumbnails are drawn without zooming in, as in explorer.py
 const TRAIN = 0;
 const FAINT = "66"; // the alpha of training images beside held-out ones, as in explorer.py
 export const OWN = 3; // pixels of a ring around a point of the open image
 const TIGHT = 0.04, ROOMY = 0.26; // of the map's extent left free around it; thumbnails reach beyond their points
+const AMOUNT = ["confidence", "faithfulness", "suspicion"]; // what has an amount, not a name
 const AMOUNTS = 64; // steps of a continuous colour
 const SIZES = [[200, 10], [3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
 
@@ -59,15 +60,17 @@ export class AtlasMap {
   // -- colours ------------------------------------------------------------------------------------------------------------
 
   // Names, colours, and the code of every image row, for one way to colour.
-  colouring(space, by) {
+  colouring(space, by, shares) {
     const { colours } = manifest, length = images.count;
     const codes = new Uint16Array(length), table = tables.predictions[space.predictions];
-    if (by === "confidence") {
-      for (let row = 0; row < length; row++) {
-        const share = confidenceOf(table.confidence[row]);
-        codes[row] = share === null ? AMOUNTS : Math.min(AMOUNTS - 1, Math.floor(share * AMOUNTS));
-      }
-      return { codes, palette: [...ramp(colours.amount, AMOUNTS), colours.none], names: null };
+    if (AMOUNT.includes(by)) {
+      const palette = [...ramp(colours.amount, AMOUNTS), colours.none];
+      const amounts = (values) => Uint16Array.from(values, (code) => {
+        const share = confidenceOf(code);
+        return share === null ? AMOUNTS : Math.min(AMOUNTS - 1, Math.floor(share * AMOUNTS));
+      });
+      if (by === "faithfulness") return { codes: shares ? amounts(shares) : new Uint16Array(space.points).fill(AMOUNTS), palette, names: null, ofPoints: true };
+      return { codes: amounts(by === "confidence" ? table.confidence : shares), palette, names: null };
     }
     const kinds = {
       class: { names: [...images.labels, "unlabelled"], read: (row) => tables.label[row] },
@@ -86,12 +89,12 @@ export class AtlasMap {
   // Draw the points of a state; returns how many are drawn and, of every category, how many the split holds.
   async draw(state) {
     const turn = ++this.turn;
-    const now = await this.load(state.space, state.layout);
+    const [now, shares] = await Promise.all([this.load(state.space, state.layout), loadShares(state.space, state.layout, state.colour)]);
     if (turn !== this.turn) return null; // a later wish overtook this one
     const before = this.now;
     this.now = now;
-    const colouring = this.colouring(state.space, state.colour);
-    this.colourOf = (row) => colouring.palette[colouring.codes[row]];
+    const colouring = this.colouring(state.space, state.colour, shares);
+    this.colourOf = (point) => colouring.palette[colouring.codes[colouring.ofPoints ? point : this.rowOf(point)]];
     const { points, counts, inSplit } = this.choose(state, colouring);
     this.write(points, colouring, state.split === "all" && images.switch);
     if (!before || before.layout.key !== now.layout.key) this.frame(Boolean(before));
@@ -116,12 +119,12 @@ export class AtlasMap {
     return { points: Int32Array.from(first.concat(last)), counts, inSplit };
   }
 
-  write(points, { codes, palette }, faint) {
+  write(points, { codes, palette, ofPoints }, faint) {
     const n = points.length, x = new Uint16Array(n), y = new Uint16Array(n), c = new Uint16Array(n);
     for (let k = 0; k < n; k++) {
       const row = this.rowOf(points[k]);
       [x[k], y[k]] = this.place(points[k]);
-      c[k] = codes[row] + (faint && tables.split[row] === TRAIN ? palette.length : 0);
+      c[k] = codes[ofPoints ? points[k] : row] + (faint && tables.split[row] === TRAIN ? palette.length : 0);
     }
     const both = [...palette, ...palette.map((colour) => colour + FAINT)];
     this.select([]);

@@ -14,7 +14,7 @@ function cellFor(space, row, edge, open, below) {
 }
 
 // A line of a list: name, a bar of a share of the width, a figure.
-function bar(name, colour, share, figure, kind = "") {
+export function bar(name, colour, share, figure, kind = "") {
   return make("div", { role: "listitem" }, make("span", { class: kind, title: name }, name),
     make("div", { class: "bar", style: { "--c": colour } }, make("i", { style: { width: `${100 * share}%` } })), make("em", {}, figure));
 }
@@ -26,24 +26,27 @@ export class ImagePanel {
 
   empty() {
     this.turn++;
+    delete this.holder.dataset.row;
     this.holder.replaceChildren(make("h2", {}, "Image"), make("p", { class: "empty" },
       "Click a point to see its image, what the network says of it, and its nearest neighbours in the layer’s own space. ",
-      "Drag with the lasso (", make("kbd", {}, "L"), ") or the box (", make("kbd", {}, "B"), ") to gather images."));
+      "Drag with the lasso (", make("kbd", {}, "L"), ") or the box (", make("kbd", {}, "B"), ") to gather images.",
+      manifest.largest === null ? "" : " Drop an image file anywhere on the page to see what the network makes of it."));
   }
 
-  async show(space, row, point) {
+  async show(space, row, point, words = null) {
     const turn = ++this.turn;
     const wanted = [json(`detail/${images.key}/${row}.json`), space.predictions ? json(`top/${space.predictions}/${row}.json`) : null,
-      space.neighbours && point !== null ? json(`nearest/${space.neighbours.key}/${point}.json`) : null];
+      space.neighbours && point !== null ? json(`nearest/${space.neighbours.key}/${point}.json`) : null,
+      space.suspects ? json(`suspicion/${space.suspects}/${row}.json`) : null, space.leaks ? json(`twins/${space.leaks}/${row}.json`) : null];
     let answers;
     try { answers = await Promise.all(wanted); } catch {
       if (turn === this.turn) this.holder.replaceChildren(make("h2", {}, "Image"), make("p", { class: "empty" }, "What is known of this image could not be fetched. Load the page again."));
       return null;
     }
     if (turn !== this.turn) return null;
-    const [detail, top, found] = answers, near = found && this.oneEach(found, row);
-    this.holder.replaceChildren(...[this.head(), this.picture(detail, top), top && top.top.length ? this.bars(detail, top) : null,
-      this.facts(detail), this.neighbours(space, near)].filter(Boolean));
+    const [detail, top, found, doubt, leak] = answers, near = found && this.oneEach(found, row);
+    this.holder.replaceChildren(...[this.head(), words ? make("p", { class: "note", style: { "margin-bottom": "8px" } }, words) : null, this.picture(detail, top), top && top.top.length ? this.bars(detail, top) : null,
+      this.doubts(detail, doubt, leak), this.facts(detail), this.neighbours(space, near)].filter(Boolean));
     this.holder.dataset.row = row;
     return near;
   }
@@ -94,6 +97,16 @@ export class ImagePanel {
     return holder;
   }
 
+  // What speaks against trusting this image: a label its neighbours do not share, a twin in the other split.
+  doubts(detail, doubt, leak) {
+    const lines = [];
+    if (doubt && doubt.score !== null) lines.push(make("dt", {}, "label suspicion"), make("dd", { id: "suspicion" }, `${percent(doubt.score)}${doubt.say === detail.label ? "" : ` · its neighbours say ${doubt.say}`}`));
+    const twins = leak ? leak.twins : [];
+    if (twins.length) lines.push(make("dt", {}, "near-duplicate"), make("dd", { id: "twins" }, ...twins.flatMap((row, k) => [k ? ", " : "",
+      make("button", { type: "button", class: "link", onclick: () => this.actions.open(row, null) }, `image ${count(row)}`)]), ` (${splitOf(twins[0])})`));
+    return lines.length ? make("dl", { class: "facts doubts" }, ...lines) : null;
+  }
+
   facts(detail) {
     const rows = [["split", splitOf(detail.row)], ["file", detail.path], ["image", make("code", {}, detail.image_id ?? "")],
       ["size", detail.size[0] ? `${detail.size[0]} × ${detail.size[1]} ${detail.mode ?? ""}` : null],
@@ -120,7 +133,7 @@ export class ImagePanel {
         this.actions.ring(near.points.slice(0, this.k));
       } });
     fill(k);
-    const search = near.exact ? "exact" : `approximate${near.recall === null ? "" : `, recall ${percent(near.recall)}`}`;
+    const search = near.exact ? "exact" : `approximate${near.recall === null ? "" : `, recall ${near.recall.toFixed(4)}`}`;
     return make("div", {}, make("div", { class: "sub" }, make("h3", {}, "Nearest neighbours"), make("span", { class: "note" }), make("label", {}, "k", slide, value)),
       make("p", { class: "note", style: { "margin-bottom": "8px" } }, `${near.metric} distance in ${space.layers.join(" + ")}, ${search}${manifest.predictions[space.predictions]?.judged ? "; a name in red was predicted wrong" : ""}`), grid);
   }

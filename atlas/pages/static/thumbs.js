@@ -71,7 +71,7 @@ export class Thumbs {
     context.imageSmoothingEnabled = images.edge >= 48;
     const frame = getComputedStyle(document.documentElement).getPropertyValue("--text");
     for (const place of kept.sort((a, b) => this.marked(a) - this.marked(b))) { // those of the open image and its neighbours on top
-      this.one(context, map.rowOf(map.i[place.k]), place.x - edge / 2, place.y - edge / 2, edge);
+      this.one(context, map.i[place.k], place.x - edge / 2, place.y - edge / 2, edge);
       if (this.marked(place)) outline(context, place.x - edge / 2 - 3, place.y - edge / 2 - 3, edge + 6, 6, frame, this.marked(place));
     }
   }
@@ -85,13 +85,14 @@ export class Thumbs {
     return found;
   }
 
-  one(context, row, x, y, edge) {
+  one(context, point, x, y, edge) {
+    const row = this.map.rowOf(point);
     const picture = this.sheet(sheetOf(row)), slot = row % (images.columns ** 2);
     if (!picture.complete || !picture.naturalWidth) return;
     const chosen = this.map.chosen;
     context.globalAlpha = chosen && !chosen[row] ? 0.25 : 1;
     context.drawImage(picture, (slot % images.columns) * images.edge, Math.floor(slot / images.columns) * images.edge, images.edge, images.edge, x, y, edge, edge);
-    outline(context, x, y, edge, 4, this.map.colourOf(row), 2);
+    outline(context, x, y, edge, 4, this.map.colourOf(point), 2);
     this.shown++;
   }
 }
