@@ -12,7 +12,7 @@ from atlas.pipeline import sample_input
 from atlas.planning import Plan, graphs_needed, positions
 
 # Seconds per point on one core, as the demo's records have them (70 000 points): an estimate, and printed as one.
-SECONDS_PER_POINT = {"umap": 3.2e-4, "tsne": 1.1e-3, "pca": 1.5e-5}
+SECONDS_PER_POINT = {"umap": 1.9e-4, "tsne": 1.4e-3, "pca": 2.3e-5}
 SECONDS_PER_PAIR = 6e-9  # of points, compared in the search for neighbours, on one core
 BYTES_PER_VALUE = 2 + 1  # float16 in the part, uint8 for colour; a large layer's index holds it once more, as float16
 BYTES_PER_THUMBNAIL = 300
