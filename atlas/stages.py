@@ -164,7 +164,7 @@ def build_layout(
     lists = None if graph.exact else graph.indices.shape[1]
     parameters = {"method": choice.method, **choice.parameters, "metric": graph.metric, "lists": lists, "seed": seed}
     recipe = Recipe(
-        "layout", 2, parameters, {"activations": names}, LIBRARIES[choice.method], told={"neighbours": neighbours}
+        "layout", 3, parameters, {"activations": names}, LIBRARIES[choice.method], told={"neighbours": neighbours}
     )
 
     def make() -> Layout:

@@ -76,10 +76,11 @@ def test_an_epoch_is_umap_learns_where_an_edge_has_one_random_point(monkeypatch)
     monkeypatch.setattr(descent, "RATE", 1.0)
     lists = descent.Edges(edges.row, edges.col, every, every.copy(), every.copy(), [[(0, len(every))]])
     states = descent.random_states(ours, np.random.RandomState(3))
+    pulls, pushes = descent.forces(A, B)
     with ThreadPoolExecutor(1) as pool:
         for epoch in range(epochs):
             rate = SLOW * (1.0 - max(0, epoch - 1) / epochs)
-            descent.one_epoch(ours, lists, states, a=A, b=B, rate=rate, epoch=epoch, pool=pool)
+            descent.one_epoch(ours, lists, states, pulls=pulls, pushes=pushes, rate=rate, epoch=epoch, pool=pool)
     assert np.abs(ours - descent._within_ten(start)).max() > 0.5  # they moved
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
@@ -121,9 +122,10 @@ def test_each_edge_is_visited_as_often_as_umap_learn_does_and_weak_ones_never() 
     assert 0 < len(edges.every) == len(heavy) < graph.nnz
     np.testing.assert_allclose(edges.every, make_epochs_per_sample(heavy, 40))
     xy, states = descent._within_ten(start), descent.random_states(start, np.random.RandomState(0))
+    pulls, pushes = descent.forces(A, B)
     with ThreadPoolExecutor(1) as pool:
         for epoch in range(40):
-            descent.one_epoch(xy, edges, states, a=A, b=B, rate=1.0, epoch=epoch, pool=pool)
+            descent.one_epoch(xy, edges, states, pulls=pulls, pushes=pushes, rate=1.0, epoch=epoch, pool=pool)
     visits = np.rint(edges.due / edges.every) - 1
     assert (visits == np.floor(39 / edges.every + 1e-9)).all()
 
@@ -146,10 +148,14 @@ def test_the_edges_of_a_round_share_no_point_and_none_is_lost() -> None:
         assert sum(map(len, points)) == len(set().union(*points))
 
 
-def test_the_power_is_numpys_to_a_millionth_and_zero_stays_near_zero() -> None:
-    x = np.float32(2.0) ** np.random.default_rng(0).uniform(-60, 30, 2000).astype(np.float32)
+def test_a_force_is_the_gradients_own_at_every_distance_and_finite_outside_the_table() -> None:
+    squared = np.float32(2.0) ** np.random.default_rng(0).uniform(-39, 39, 2000).astype(np.float32)
+    exact = squared.astype(np.float64)
     for b in (0.5, B, 1.9):
-        ours = np.array([descent.power(value, np.float32(b)) for value in x])
-        theirs = x.astype(np.float64) ** np.float32(b)
-        np.testing.assert_allclose(ours, theirs, rtol=2e-5)
-        assert 0 <= descent.power(np.float32(0), np.float32(b)) < 1e-18
+        curve = A * exact**b
+        wanted = -2 * b * curve / (exact * (1 + curve)), 2 * b / ((float(descent.NEAR) + exact) * (1 + curve))
+        for table, theirs in zip(descent.forces(A, b), wanted, strict=True):
+            ours = np.array([descent.force(table, value, descent.FIRST) for value in squared])
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+            ends = [descent.force(table, np.float32(value), descent.FIRST) for value in (0, 1e-30, 1e30, np.inf)]
+            np.testing.assert_allclose(ends, np.array(table[[0, 0, -1, -1], 0]), rtol=0.05)

@@ -25,7 +25,10 @@ IN_BLOCKS_FROM = 20_000  # points: with fewer a meeting is over sooner than a th
 RATE = 5.0  # random points per visit of an edge, umap-learn's default
 NEAR = np.float32(0.001)  # added to a squared distance before a push divides by it, as in umap-learn
 MOST = np.float32(4.0)  # no step along an axis is longer than this times the learning rate, as in umap-learn
-ONE, TWO, HALF, ZERO = np.float32(1), np.float32(2), np.float32(0.5), np.float32(0)
+ZERO = np.float32(0)
+OCTAVES = -40, 40  # powers of two of a squared distance between which the forces are tabled
+FINE = 16  # low bits of a float32 between two entries: 128 entries per octave, straight between them to 5e-5 of the force
+FIRST = np.int32((127 + OCTAVES[0]) << 23 >> FINE)  # the high bits of the first entry
 
 
 def descend(
@@ -47,10 +50,11 @@ def descend(
     xy = _within_ten(start)
     edges = edges_of(graph, epochs, blocks=BLOCKS if len(xy) >= IN_BLOCKS_FROM else 1)
     states = random_states(xy, random)
+    pulls, pushes = forces(a, b)
     with ThreadPoolExecutor(threads) as pool:
         for epoch in range(epochs):
             rate = 1.0 - max(0, epoch - 1) / epochs  # umap-learn's second epoch is as bold as its first
-            one_epoch(xy, edges, states, a=a, b=b, rate=rate, epoch=epoch, pool=pool)
+            one_epoch(xy, edges, states, pulls=pulls, pushes=pushes, rate=rate, epoch=epoch, pool=pool)
             advance(1)
     return xy
 
@@ -112,21 +116,38 @@ def one_epoch(
     edges: Edges,
     states: np.ndarray,
     *,
-    a: float,
-    b: float,
+    pulls: np.ndarray,
+    pushes: np.ndarray,
     rate: float,
     epoch: int,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """Visit the edges that are due, moving `xy` in place."""
+    """Visit the edges that are due, moving `xy` in place by the `forces`."""
     seen = xy if len(edges.rounds) == 1 else xy.copy()
+    how: tuple[Any, ...] = (np.float32(rate), epoch, RATE, FIRST)
 
     def meet(span: tuple[int, int]) -> None:
-        curve = np.float32(a), np.float32(b), np.float32(rate)
-        visit(xy, seen, edges.head, edges.tail, edges.every, edges.due, edges.pushed, states, *span, *curve, epoch, RATE)
+        visit(xy, seen, edges.head, edges.tail, edges.every, edges.due, edges.pushed, states, pulls, pushes, *span, *how)
 
     for spans in edges.rounds:
         list(pool.map(meet, spans))
+
+
+def forces(a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return by how much two points' difference is scaled to pull and to push them, float32 [entry, 2]: value and slope.
+
+    The gradients of umap-learn's `optimize_layout_euclidean`, per squared distance; an entry is a float32's high bits.
+    """
+    entries = np.arange(FIRST, FIRST + ((OCTAVES[1] - OCTAVES[0]) << 23 >> FINE) + 1, dtype=np.int32)
+    squared = (entries << FINE).view(np.float32).astype(np.float64)
+    curve = a * squared**b
+    pull, push = -2 * b * curve / (squared * (1 + curve)), 2 * b / ((NEAR + squared) * (1 + curve))
+    return tabled(pull), tabled(push)
+
+
+def tabled(values: np.ndarray) -> np.ndarray:
+    """Return each value and, per step of the lowest bit, its way to the next."""
+    return np.stack([values[:-1], np.diff(values) / (1 << FINE)], axis=1).astype(np.float32)
 
 
 def _within_ten(start: np.ndarray) -> np.ndarray:
@@ -140,27 +161,11 @@ def _within_ten(start: np.ndarray) -> np.ndarray:
 
 
 @njit(inline="always", fastmath=True)
-def power(x: Any, b: Any) -> Any:
-    """Return x to the power b, both float32 and x ≥ 0, to 3e-6: 2^(b·log₂ x), within 2^±126.
-
-    log₂ of the mantissa, brought into √½ to √2, by the series of the area tangent; 2^fraction by Taylor's.
-    """
-    bits = np.float32(x).view(np.int32)
-    mantissa = np.int32((bits & np.int32(0x7FFFFF)) | np.int32(0x3F800000)).view(np.float32)
-    above = mantissa > np.float32(1.4142135)
-    mantissa = mantissa * HALF if above else mantissa
-    exponent = np.float32((bits >> np.int32(23)) - np.int32(127)) + (ONE if above else ZERO)
-    t = (mantissa - ONE) / (mantissa + ONE)
-    s = t * t
-    series = np.float32(2.88539008) + s * (
-        np.float32(0.96179669) + s * (np.float32(0.57707802) + s * np.float32(0.41219858))
-    )
-    z = min(max((exponent + t * series) * b, np.float32(-126)), np.float32(126))
-    whole = np.floor(z + HALF)
-    f = z - whole
-    tail = np.float32(0.05550411) + f * (np.float32(0.00961813) + f * np.float32(0.00133336))
-    fraction = ONE + f * (np.float32(0.69314718) + f * (np.float32(0.24022651) + f * tail))
-    return fraction * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+def force(table: Any, squared: Any, first: Any) -> Any:
+    """Return the force of a `table` of `forces` at a squared distance; outside of it, about that of its end."""
+    bits = np.float32(squared).view(np.int32)
+    entry = min(max((bits >> np.int32(FINE)) - first, np.int32(0)), np.int32(len(table) - 1))
+    return table[entry, 0] + table[entry, 1] * np.float32(bits & np.int32((1 << FINE) - 1))
 
 
 @njit(inline="always", fastmath=True)
@@ -180,10 +185,11 @@ def drawn(s0: Any, s1: Any, s2: Any) -> Any:
 
 @njit(fastmath=True, nogil=True, cache=True)
 def visit(
-    xy: Any, seen: Any, head: Any, tail: Any, every: Any, due: Any, pushed: Any, states: Any,
-    first: int, last: int, a: Any, b: Any, rate: Any, epoch: int, pushes: float,
+    xy: Any, seen: Any, head: Any, tail: Any, every: Any, due: Any, pushed: Any, states: Any, pulls: Any, pushes: Any,
+    first: int, last: int, rate: Any, epoch: int, draws: float, entry: Any,
 ) -> None:  # fmt: skip
     """Visit the edges from `first` to before `last` that are due; random points are read in `seen`, `xy` itself or older."""
+    points = np.uint32(len(xy))
     for edge in range(first, last):
         if due[edge] > epoch:
             continue
@@ -192,26 +198,23 @@ def visit(
         dx, dy = x - xy[j, 0], y - xy[j, 1]
         squared = dx * dx + dy * dy
         if squared > ZERO:
-            curve = a * power(squared, b)
-            pull = -TWO * b * curve / (squared * (ONE + curve))
+            pull = force(pulls, squared, entry)
             dx, dy = bounded(pull * dx) * rate, bounded(pull * dy) * rate
             x, y = x + dx, y + dy
             xy[j, 0] -= dx
             xy[j, 1] -= dy
         due[edge] += every[edge]
-        step = every[edge] / pushes
+        step = every[edge] / draws
         count = int((epoch - pushed[edge]) / step)
         pushed[edge] += count * step
         s0, s1, s2 = states[i, 0], states[i, 1], states[i, 2]
         far_x, far_y = ZERO, ZERO
         for _ in range(count):
             s0, s1, s2 = drawn(s0, s1, s2)
-            other = np.int32(s0 ^ s1 ^ s2) % len(xy)
-            if other != i:
-                dx, dy = x - seen[other, 0], y - seen[other, 1]
-                squared = dx * dx + dy * dy
-                push = TWO * b / ((NEAR + squared) * (a * power(squared, b) + ONE))
-                far_x += bounded(push * dx)
-                far_y += bounded(push * dy)
+            other = np.uint32(s0 ^ s1 ^ s2) % points
+            dx, dy = x - seen[other, 0], y - seen[other, 1]
+            push = force(pushes, dx * dx + dy * dy, entry) if other != i else ZERO
+            far_x += bounded(push * dx)
+            far_y += bounded(push * dy)
         states[i, 0], states[i, 1], states[i, 2] = s0, s1, s2
         xy[i, 0], xy[i, 1] = x + far_x * rate, y + far_y * rate
