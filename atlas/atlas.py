@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from atlas import truth
+from atlas import notes, truth
 from atlas.activations.assemble import vectors_of
 from atlas.activations.records import Activations, Statistics, Vectors
 from atlas.data.hashes import file_sha256
@@ -27,6 +28,7 @@ from atlas.seeing import Seeing, one_each
 
 if TYPE_CHECKING:
     from atlas.models.network import Network
+    from atlas.serving import Shown
 
 IMAGE_ID = re.compile(r"[0-9a-f]{16}(-[0-9]+)?")
 ROW = re.compile(r"-?[0-9]{1,15}")  # sixteen digits are an image_id
@@ -71,8 +73,11 @@ class Atlas(Holdings):
 
     # -- tables ---------------------------------------------------------------------------------------------------------
 
-    def images(self) -> pd.DataFrame:
-        """Return one row per image: image_id, path, label, split, the user's columns, prediction, confidence, right."""
+    def images(self, note: str | None = None) -> pd.DataFrame:
+        """Return one row per image: image_id, path, label, split, the user's columns, prediction, confidence, right.
+
+        `note` leaves those of a selection that was kept in the explorer, by its name or id: AtlasError where there is none.
+        """
         table = self.image_record.table.copy()
         said = self.predictions
         if said is not None:
@@ -81,6 +86,22 @@ class Atlas(Holdings):
             table["confidence"] = said.confidence
             if said.map.complete:
                 table["right"] = pd.Series(said.right == 1, dtype="boolean").mask(said.right < 0)
+        return table if note is None else table[table["image_id"].isin(notes.find(self.store.root, note).image_ids)]
+
+    def notes(self) -> pd.DataFrame:
+        """Return one row per selection kept in the explorer, the newest first: id, name, date, filter, images, gone.
+
+        `gone` counts those of its images that the atlas has no longer; the frame's ``attrs["wrong"]`` has a sentence for
+        each file that is no note.
+        """
+        there = set(self.image_record.table["image_id"])
+        found, wrong = notes.read_all(self.store.root)
+        rows = [
+            [note.id, note.name, note.date, note.filter, len(note.image_ids), len(set(note.image_ids) - there)]
+            for note in found
+        ]
+        table = pd.DataFrame(rows, columns=["id", "name", "date", "filter", "images", "gone"])
+        table.attrs = {"wrong": wrong}
         return table
 
     @property
@@ -332,7 +353,37 @@ class Atlas(Holdings):
         names = self.predictions.map.names
         return pd.DataFrame({"output": best, "prediction": [names[b] for b in best], "probability": chances})
 
+    # -- to show to others --------------------------------------------------------------------------------------------------
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_size: int | str | None = None,
+        layers: Sequence[str] = (),
+        split: str | None = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """Write the explorer of this atlas, with its data, as one HTML file that needs neither a server nor a network.
+
+        Returns the file, its bytes, how many images of how many are in it, and in words what was chosen and left out. The
+        options are those of `atlas.pages.report.write_report`.
+        """
+        from atlas.pages.report import write_report
+
+        return write_report(self.store.root, path, max_size=max_size, layers=layers, split=split, seed=seed)
+
     # -- what it is -------------------------------------------------------------------------------------------------------
+
+    def show(self, *, height: int = 860, port: int = 5006, url: str | None = None) -> Shown:
+        """Serve the explorer of this atlas in a process of its own; a notebook draws the result as a frame.
+
+        `height` in pixels; `url` where the browser reaches the server through a notebook's proxy. Served once, however often
+        it is shown; it ends with this process, or by ``stop()``.
+        """
+        from atlas.serving import show
+
+        return show(self.store.root, height=height, port=port, url=url)
 
     def summary(self) -> dict[str, Any]:
         """Return what the atlas holds: title, images, splits, network, accuracy, layers, layouts, as plain values."""

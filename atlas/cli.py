@@ -96,11 +96,11 @@ def early(verb: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def become_server(atlas: Path | None, *, port: int, address: str = "localhost") -> NoReturn:
+def become_server(atlas: Path | None, *, port: int, **options: Any) -> NoReturn:
     """Serve in place of this process, so that whatever stops the command stops the server."""
     from atlas.verbs import server
 
-    command, environment, url = server(atlas, port=port, address=address)
+    command, environment, url = server(atlas, port=port, **options)
     say(f"explorer: {url}   (Ctrl-C stops it)")
     os.execve(command[0], command, environment)
 
@@ -335,15 +335,41 @@ def suspects(
 
 
 @app.command()
+@early
+def report(
+    atlas: AtlasArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
+    max_size: Annotated[
+        str | None,
+        typer.Option(help="20MB, say: thumbnails, neighbours and at last a sample are chosen to fit; default: 18MB."),
+    ] = None,
+    layer: Annotated[list[str] | None, typer.Option("--layer", "-l", help="Only this layer, NAME or A+B; repeat.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only train, held-out or unknown images.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample, where one is drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write the explorer of an atlas as one HTML file, which opens without a server and without a network."""
+    from atlas.tables import text_report
+    from atlas.verbs import report as run
+
+    told = run(atlas, out, max_size=max_size, layers=layer or (), split=split, seed=seed)
+    tell(told, as_json=as_json, text=text_report)
+
+
+@app.command()
 def serve(
     atlas: Annotated[
         Path | None, typer.Argument(metavar="[ATLAS]", help="An atlas, or a folder of atlases; default: cache/ here.")
     ] = None,
     port: Annotated[int, typer.Option(help="First port to try; the next free one is taken.")] = 5006,
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "localhost",
+    origin: Annotated[
+        list[str] | None, typer.Option(help="A further host that browsers reach it under, a proxy's; may be repeated.")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Write nothing into the atlases.")] = False,
 ) -> None:
     """Serve the explorer."""
-    become_server(atlas, port=port, address=address)
+    become_server(atlas, port=port, address=address, origins=origin or [], read_only=read_only)
 
 
 @app.command()

@@ -31,7 +31,16 @@ def demo(
     atlas = build(MODEL, IMAGES, cache=folder, layers=LAYERS, layouts=LAYOUTS, title="Fashion-MNIST", progress=progress)
     for line in closing_words(atlas, folder, progress, time.monotonic() - started):
         say(line)
+    say(f"the same in one file:     {demo_report(atlas)}")
     return atlas
+
+
+def demo_report(atlas: Atlas) -> Path:
+    """Write the demo's report beside its atlas unless it stands since the atlas last changed; return its path."""
+    path, shown = atlas.store.root.with_name(f"{atlas.store.root.name}.html"), atlas.store.root / "atlas.json"
+    if not path.is_file() or path.stat().st_mtime < shown.stat().st_mtime:
+        atlas.report(path)
+    return path
 
 
 def closing_words(atlas: Atlas, folder: Path, progress: Progress, seconds: float) -> list[str]:

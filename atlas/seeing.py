@@ -20,8 +20,10 @@ import pandas as pd
 from atlas.activations.assemble import probabilities, vectors_of
 from atlas.activations.records import Activations, Predictions, Vectors
 from atlas.data.decoding import look
+from atlas.data.reading import Reader, open_reader
 from atlas.errors import AtlasError, choose, one_line
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
+from atlas.models.records import NetworkRecord
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,6 +75,21 @@ class Space:
         if len(networks) != 1:
             raise AtlasError(f"{self.title} are layers of {len(networks)} networks: ask of the layers of one")
         return networks.pop()
+
+    @cached_property
+    def network_record(self) -> NetworkRecord:
+        """The record of the network that made the layers."""
+        return self.atlas.store.read(self.network, NetworkRecord)
+
+    @property
+    def recorded(self) -> list[str]:
+        """The layers of that network whose vectors the atlas holds."""
+        return self.atlas.of_network(self.network).layers
+
+    @property
+    def by_name(self) -> dict[str, Activations]:
+        """The activations of each layer by the artifact's name."""
+        return dict(zip(self.activations, self.records, strict=True))
 
     @property
     def title(self) -> str:
@@ -164,19 +181,30 @@ class Seeing:
         self._spaces: dict[tuple[str, ...], Space] = {}
 
     def see(
-        self, row: int | None, picture: Image, space: Space, *, k: int = 10, method: str | None = None
+        self,
+        row: int | None,
+        picture: Image,
+        space: Space,
+        *,
+        k: int = 10,
+        method: str | None = None,
+        vectors: bool = False,
     ) -> dict[str, Any]:
         """Return what is to be told of an image, as plain values; `row` is its own where the atlas holds its bytes.
 
         ``predictions`` the best five; ``neighbours`` the `k` nearest images of `space` and ``points`` their points;
         ``places`` where it stands in each layout (of one `method` or of all): x, y, confidence and far per point. A
-        confidence is None where the point was laid out, not placed. A new image needs torch.
+        confidence is None where the point was laid out, not placed. With `vectors` a new image's first vector in each layer
+        is told under ``vectors``, by the name of the activations. A new image needs torch.
         """
         layouts = self._layouts(space, method)
+        own_vectors: dict[str, list[float]] = {}
         if row is None:
-            vectors, logits = self.describe(picture, space)
-            points, distances = self.nearest(space, vectors, k)
-            places = [self._told(space, name, partial(_placed, space=space, vectors=vectors)) for name in layouts]
+            found = self.described(picture, space)
+            own_vectors = {name: _first(found[record.layer]) for name, record in space.by_name.items()} if vectors else {}
+            described, logits = self._joined(found, space)
+            points, distances = self.nearest(space, described, k)
+            places = [self._told(space, name, partial(_placed, space=space, vectors=described)) for name in layouts]
         else:
             own, logits = space.of_row(row), None
             points, distances = self.nearest_of_own(space, own, k)
@@ -192,6 +220,7 @@ class Seeing:
             "places": places,
             "note": "" if len(nearest) == k else f"{len(nearest)} of the {k} asked for: there are no others",
             "points": [point for point, _, _ in nearest],
+            **({"vectors": own_vectors} if vectors else {}),
             "neighbours": [self._neighbour(space, image, distance) for _, image, distance in nearest],
         }
 
@@ -203,6 +232,17 @@ class Seeing:
         if seen.image is None:
             raise AtlasError(f"{one_line(name)} does not decode: {seen.error}; give another image")
         return seen.image
+
+    def picture(self, row: int) -> Image:
+        """Return an image of the atlas, read again; AtlasError where there is none, or its source has gone."""
+        count = len(self.atlas.image_record)
+        if not 0 <= row < count:
+            raise AtlasError(f"no row {row}: the images are rows 0 to {count - 1}")
+        return self._reader.image(row)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return open_reader(self.atlas.image_record, self.atlas.store.root)
 
     def thumbnail(self, picture: Image) -> bytes:
         """Return the image as it was seen, at most THUMBNAIL pixels wide or high: PNG bytes."""
@@ -234,10 +274,16 @@ class Seeing:
 
     def describe(self, picture: Image, space: Space) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a new image's vectors [point, unit] in `space`, and its logits [output] or None. Needs torch."""
+        return self._joined(self.described(picture, space), space)
+
+    def described(self, picture: Image, space: Space) -> dict[str, np.ndarray]:
+        """Return a new image's own vectors [point, unit] by layer, and ``logits`` [1, output]. Needs torch."""
         from atlas.activations.extract import describe
 
         wanted = {record.layer: record.functional for record in space.records}
-        found = describe(space.atlas.network(space.activations[0]), [picture], wanted)
+        return describe(space.atlas.network(space.activations[0]), [picture], wanted)
+
+    def _joined(self, found: dict[str, np.ndarray], space: Space) -> tuple[np.ndarray, np.ndarray | None]:
         vectors = np.asarray(space.joined([found[record.layer] for record in space.records]), np.float32)
         return vectors, found["logits"][0] if "logits" in found else None
 
@@ -322,6 +368,11 @@ def one_each(
         if point >= 0 and image != row and len(taken) < k:  # -1: an approximate search found fewer
             taken.setdefault(image, (point, image, distance))
     return list(taken.values())
+
+
+def _first(vectors: np.ndarray) -> list[float]:
+    """Return the first vector [unit] of an image as plain numbers; what is not finite is 0, as JSON has no such number."""
+    return [float(f"{value:.6g}") for value in np.nan_to_num(vectors[0], posinf=0.0, neginf=0.0).tolist()]
 
 
 def _coordinates(xy: np.ndarray) -> dict[str, list[float]]:

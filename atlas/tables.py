@@ -110,6 +110,12 @@ def text_counts(counts: dict[str, Any]) -> str:
     return "; ".join([f"{counts['images']}{of}", *([splits] if splits else []), *rest])
 
 
+def text_report(told: dict[str, Any]) -> str:
+    """Return what `atlas report` says: the file and its size, then what was chosen and left out."""
+    lines = [f"{one_line(told['file'])}  ({size(told['bytes'])}, {told['images']:,} of {told['of']:,} images)"]
+    return "\n".join(lines + [f"  {one_line(words)}" for words in told["sentences"]])
+
+
 def text_summary(summary: dict[str, Any]) -> str:
     """Return what `atlas show` says."""
     import pandas as pd

@@ -1,12 +1,10 @@
-"""What the command's verbs do, as functions: layers, train, list_atlases, query, patterns, suspects, serve, gc."""
+"""What the command's verbs do, as functions: layers, train, list_atlases, query, patterns, suspects, report, serve, gc."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ from atlas.errors import AtlasError, choose, one_line
 from atlas.machine import size
 from atlas.planning import dataset_folder
 from atlas.progress import Progress
+from atlas.serving import command
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from atlas.models.training import TrainingResult
 
-PORTS_TRIED = 50
 EXPECTED = (KeyError, ValueError, TypeError, IndexError, AttributeError, OSError)  # what a damaged record raises in use
 
 
@@ -269,6 +267,13 @@ def suspects(
     return {"layer": table.attrs["layer"], "title": title, "file": None if out is None else str(out), "rows": rows}
 
 
+def report(atlas: str | os.PathLike[str] | Atlas, out: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+    """Write the explorer of an atlas as one HTML file, as `Atlas.report` does; return what was chosen and left out."""
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
+    with damage_told(opened.store.root):
+        return opened.report(out, **options)
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV or Parquet, by the file's suffix."""
     if path.suffix.lower() == ".csv":
@@ -295,12 +300,17 @@ def serve(
     *,
     port: int = 5006,
     address: str = "localhost",
+    read_only: bool = False,
+    origins: Sequence[str] = (),
     say: Callable[[str], Any] = lambda line: None,
 ) -> int:
-    """Serve the explorer of an atlas, of a folder of atlases, or of the cache here, until it is stopped; its exit code."""
-    command, environment, url = server(atlas, port=port, address=address)
+    """Serve the explorer of an atlas, of a folder of atlases, or of the cache here, until it is stopped; its exit code.
+
+    With `read_only` nothing is written into the atlases; `origins` are further hosts that browsers reach it under.
+    """
+    program, environment, url = server(atlas, port=port, address=address, read_only=read_only, origins=origins)
     say(f"explorer: {url}")
-    with subprocess.Popen(command, env=environment) as process:
+    with subprocess.Popen(program, env=environment) as process:
         try:
             return process.wait()
         finally:
@@ -308,19 +318,16 @@ def serve(
 
 
 def server(
-    atlas: str | os.PathLike[str] | None, *, port: int, address: str = "localhost"
+    atlas: str | os.PathLike[str] | None,
+    *,
+    port: int,
+    address: str = "localhost",
+    read_only: bool = False,
+    origins: Sequence[str] = (),
 ) -> tuple[list[str], dict[str, str], str]:
-    """Return the command of the explorer's server, its environment and its URL; the next free port is taken."""
+    """Return the command of the explorer's server, its environment and its URL, as `serving.command` has them."""
     one, cache = find_atlases(atlas)
-    app = Path(__file__).parents[1] / "apps" / "atlas"
-    if not (app / "main.py").is_file():
-        raise AtlasError("the explorer's app is not there: `atlas serve` runs from a clone of the project (apps/atlas)")
-    port = free_port(port, address)
-    command = [sys.executable, "-m", "bokeh", "serve", str(app), "--port", str(port), "--address", address]
-    command += ["--log-level", "warning", "--session-token-expiration", "86400"]
-    command += ["--allow-websocket-origin", f"{address}:{port}", "--allow-websocket-origin", f"127.0.0.1:{port}"]
-    command += ["--args", str(one)] if one is not None else []
-    return command, os.environ | ({"ATLAS_CACHE": str(cache)} if cache else {}), f"http://{address}:{port}/atlas"
+    return command(one, cache, port=port, address=address, read_only=read_only, origins=tuple(origins))
 
 
 def find_atlases(wanted: str | os.PathLike[str] | None) -> tuple[Path | None, Path | None]:
@@ -335,19 +342,6 @@ def find_atlases(wanted: str | os.PathLike[str] | None) -> tuple[Path | None, Pa
         return None, None
     Atlas(wanted)  # one that cannot be opened is refused here, not on a page
     return path, None
-
-
-def free_port(first: int, address: str = "localhost") -> int:
-    """Return the first port from `first` on that nothing listens on; AtlasError when none of fifty is free."""
-    for port in range(max(first, 1), min(first + PORTS_TRIED, 65536)):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((address, port))
-            except OSError:
-                continue
-            return port
-    raise AtlasError(f"no free port from {first} to {first + PORTS_TRIED - 1} on {address}: name another with --port")
 
 
 def gc(atlas: str | os.PathLike[str], *, remove: bool = False) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import pytest
 from PIL import Image
 
 from atlas.errors import AtlasError
-from atlas.verbs import find_atlases, free_port
+from atlas.verbs import find_atlases
 
 ROOT = Path(__file__).parents[1]
 
@@ -168,24 +167,6 @@ def test_serve_takes_an_atlas_a_folder_of_atlases_or_the_cache_here(tiny_atlas, 
     assert find_atlases(None) == (None, tmp_path / "cache")
     with pytest.raises(AtlasError, match="no atlas in"):
         find_atlases(tmp_path / "nothing")
-
-
-def test_a_busy_port_gives_way_to_the_next_free_one():
-    with socket.socket() as taken:
-        taken.bind(("localhost", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert port < free_port(port) <= port + 50
-
-
-def test_no_free_port_is_told(monkeypatch):
-    monkeypatch.setattr("atlas.verbs.PORTS_TRIED", 1)
-    with socket.socket() as taken:
-        taken.bind(("localhost", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(AtlasError, match=f"no free port from {port} to {port} on localhost: name another with --port"):
-            free_port(port)
 
 
 @pytest.mark.parametrize("moment", ["preprocessing:", "neighbours of"])

@@ -16,7 +16,7 @@ import pytest
 
 import atlas
 from atlas.errors import AtlasError
-from atlas.pages import routes
+from atlas.pages import answers, routes
 from atlas.pages.shelf import EXPECTED, Shelf
 from atlas.store import BUILDING, Store
 from tests import hostile
@@ -174,7 +174,7 @@ def check_the_page(root: Path) -> int:
         *(lambda space=space: view.top(space.predictions or "", 3) for space in view.spaces),  # type: ignore[misc]
         *(lambda space=space: view.colours(space) for space in view.spaces),  # type: ignore[misc]
         *(lambda space=space: view.patterns(space.statistics or "", 3) for space in view.spaces),  # type: ignore[misc]
-        lambda: view.detail(3), lambda: view.start({}), lambda: routes.as_json(view.detail(0)),
+        lambda: view.detail(3), lambda: view.start({}), lambda: answers.as_json(view.detail(0)),
     ]  # fmt: skip
     for way in ways:
         with suppress(*EXPECTED, AtlasError):  # the routes answer with "not found", and the page with a sentence
@@ -420,23 +420,23 @@ def test_an_atlas_that_is_removed_while_it_is_asked_answers_or_says_so(
 
 
 def test_an_atlas_that_is_removed_while_it_is_served_is_missing_and_said_so(copied: Path) -> None:
-    routes.SHELF.open(copied)
-    view = routes.SHELF.opened[copied.resolve()][1]
+    answers.SHELF.open(copied)
+    view = answers.SHELF.opened[copied.resolve()][1]
     key = view.images_name
     shutil.rmtree(copied)
-    for answer in (lambda: routes.sheet(key, "0"), lambda: routes.column(key, "label"), lambda: routes.detail(key, "3")):
+    for answer in (lambda: answers.sheet(key, "0"), lambda: answers.column(key, "label"), lambda: answers.detail(key, "3")):
         with suppress(*routes.MISSING):  # which the page is told as "not found"
             answer()
     with pytest.raises(AtlasError, match="no atlas in"):
-        routes.SHELF.open(copied)
-    routes.SHELF.opened.pop(copied.resolve(), None)
-    routes.SHELF.known.discard(copied.resolve())
+        answers.SHELF.open(copied)
+    answers.SHELF.opened.pop(copied.resolve(), None)
+    answers.SHELF.known.discard(copied.resolve())
     clear_refusal(run("serve", copied), "no atlas in")
 
 
 @pytest.mark.parametrize("port", [-1, 0, 70_000])
 def test_a_port_that_cannot_be_is_one_line_or_the_next(port: int) -> None:
-    from atlas.verbs import free_port
+    from atlas.serving import free_port
 
     try:
         assert 0 < free_port(port) < 65_536

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import time
@@ -59,8 +60,8 @@ def post(url: str, root: Path, body: bytes, *, headers: dict[str, str] = OURS, *
 
 def address(root: Path, **asked: str) -> str:
     asked = {"space": "act", "name": "new.png", **asked}
-    key = asked.pop("key", next(root.glob("images-*")).name)
-    return f"/atlas/new-image/{key}?" + "&".join(f"{name}={quote(value)}" for name, value in asked.items())
+    key, what = asked.pop("key", next(root.glob("images-*")).name), asked.pop("what", "new-image")
+    return f"/atlas/{what}/{key}?" + "&".join(f"{name}={quote(value)}" for name, value in asked.items())
 
 
 @pytest.fixture
@@ -147,3 +148,28 @@ def test_a_page_that_goes_leaves_the_queue(url, root, gate):
     until(lambda: Worker(root).about()["waiting"] == 0)
     gate.touch()
     assert running.result(20)["predictions"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"row": "30"}, "no image 30: there are 30"),
+        ({"row": "-1"}, "no image -1: there are 30"),
+        ({"row": "²"}, "no image ²: there are 30"),
+        ({"row": "0", "layer": "logits"}, "layer logits has no places, so it has no maps"),
+        ({"row": "0", "space": "nothing"}, "this atlas has no layer 'nothing': load the page again"),
+        ({}, "new.png does not decode: the file is empty"),
+    ],
+)
+def test_activation_maps_that_cannot_be_had_are_told_in_words(url, root, asked, message):
+    status, answer = post(url, root, b"", what="activation-maps", **asked)
+    assert status == 400 and message in answer["error"]
+
+
+def test_activation_maps_are_the_workers_and_for_the_page_only(url, root):
+    status, answer = post(url, root, b"", what="activation-maps", row="3", layer="conv1")
+    (told,) = Worker(root).maps(3, layers=["conv1"])["layers"]
+    (layer,) = answer["layers"]
+    assert status == 200 and base64.b64decode(layer["maps"]) == told["maps"] and layer["units"] == told["units"]
+    assert answer["picture"].startswith("data:image/png;base64,") and "conv1" in answer["others"]
+    assert post(url, root, b"", what="activation-maps", row="3", headers={})[0] == 403

@@ -19,10 +19,11 @@ PACKAGE = ROOT / "atlas"
 
 # The rooms in their order: a module imports only from its own room and from rooms before it.
 ORDER = (
-    ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",),
+    ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",), ("notes",),
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("pages",),
-    ("seeing", "truth", "holdings"), ("atlas",), ("worker",), ("tables", "planning", "pool"), ("stages", "showing"),
-    ("recording",), ("pipeline",), ("estimate", "growing"), ("verbs",), ("asking",), ("demo",), ("cli",),
+    ("looking", "seeing", "truth", "holdings", "serving"), ("atlas",), ("worker",), ("tables", "planning", "pool"),
+    ("stages", "showing"), ("recording",), ("pipeline",), ("estimate", "growing"), ("verbs",), ("asking",), ("demo",),
+    ("cli",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

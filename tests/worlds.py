@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,20 @@ def tiny_atlas(
     pixels: np.ndarray | None = None,
     codes: np.ndarray | None = None,
     available: int | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> Store:
     """Write an atlas of `images` synthetic grey images over two layers and both jointly; return its store.
 
     Every image is drawn from its class and its number, so no two are alike. `pixels` (uint8 [image, y, x]) and `codes`
     replace them; `complete` False leaves right and wrong undefined; `splits` False leaves every split unknown; `available`
-    is how many images a limit chose these from.
+    is how many images a limit chose these from; `own` are further columns of the user's, each a function of the codes.
     """
     store, rng = Store(root), np.random.default_rng(seed)
     if codes is None:
         codes = rng.integers(0, len(labels), images)
     if pixels is None:
         pixels = np.stack([picture(int(code), row) for row, code in enumerate(codes)])
-    of_images = write_images(store, pixels, codes, labels, splits, title, available)
+    of_images = write_images(store, pixels, codes, labels, splits, title, available, own)
     network = write_network(store, len(labels), seed)
     outputs = np.where(rng.random(len(codes)) < 0.85, codes, rng.integers(0, len(labels), len(codes)))
     base = {"images": of_images, "network": network}
@@ -70,6 +71,22 @@ def tiny_atlas(
         shown += [*maps, *build_truths(store, of_images, predictions, named[layer], maps[0])]
     shown += write_maps(store, list(named.values()), list(named), np.concatenate(list(vectors.values()), axis=1), ("umap",))
     store.show(shown, title=title)
+    return store
+
+
+def two_networks(root: Path, images: int = 120) -> Store:
+    """Write a tiny atlas, and a second network of the same layers over the same images; return its store."""
+    store = tiny_atlas(root, images)
+    of_images = store.shown("images")[0]
+    record, rng = store.read(of_images, Images), np.random.default_rng(7)
+    base = {"images": of_images, "network": write_network(store, len(LABELS), 7)}
+    outputs = rng.integers(0, len(LABELS), images)
+    shown = [base["network"], write_predictions(store, base, record.codes, outputs, LABELS, True, rng)]
+    for number, (layer, units) in enumerate(LAYERS.items(), 1):
+        vectors = (rng.normal(size=(images, units)) + record.codes[:, None]).astype(np.float32)
+        named, statistics = write_layer(store, base, layer, number + len(LAYERS), vectors, record, outputs, True)
+        shown += [named, statistics, *write_maps(store, named, [layer], vectors, ("umap", "pca"))]
+    store.show(shown)
     return store
 
 
@@ -116,6 +133,7 @@ def write_images(
     splits: bool,
     title: str,
     available: int | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the images record and, as PNG files in the atlas's folder `files`, the images."""
     n = len(pixels)
@@ -134,6 +152,9 @@ def write_images(
             "camera": [f"camera {row % 3}" for row in range(n)],
         }
     )
+    for name, values in (own or {}).items():
+        if values is not None:
+            table[name] = values(codes)
     counts = {"images": n, "available": available or n, "limit": n if available else None, "undecodable": 0, "duplicates": 0}
     source = {"kind": "folder", "root": str(store.root / "files")}
     record = Images(table, list(labels), title, source, counts, sheets(pixels), EDGE, COLUMNS)
@@ -141,7 +162,15 @@ def write_images(
         (store.root / "files").mkdir(parents=True, exist_ok=True)
         for row, image in enumerate(pixels):
             Image.fromarray(image).save(store.root / "files" / f"{row}.png")
-    return build(store, Recipe("images", 1, {"digest": digest([pixels, list(labels), list(split)])}), record)
+    return build(
+        store, Recipe("images", 1, {"digest": digest([pixels, list(labels), list(split), list(own or {})])}), record
+    )
+
+
+def with_columns(root: Path, columns: dict[str, Any]) -> None:
+    """Add columns of the user's own to the images of a finished atlas."""
+    for path in root.glob("images-*/table.parquet"):
+        pd.read_parquet(path).assign(**columns).to_parquet(path)
 
 
 def write_network(store: Store, outputs: int, seed: int) -> str:

@@ -18,4 +18,9 @@ def see(root: Path, image: bytes, **question: Any) -> dict[str, Any]:
     return Worker(root).see(image, **question)
 
 
-install_routes(see, most=MOST_BYTES)
+def maps(root: Path, image: bytes | int, **question: Any) -> dict[str, Any]:
+    """Ask the worker of the atlas in `root` for the activation maps of an image: its row in the atlas, or its bytes."""
+    return Worker(root).maps(image, **question)
+
+
+install_routes(see, maps=maps, most=MOST_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,12 @@ from atlas.activations.records import Predictions
 COORDINATE_STEPS = 65_535  # the map's coordinates go to the page as uint16: finer than any screen
 CONFIDENCE_STEPS = 65_534  # a confidence as uint16, its last code kept for "none"
 NO_CONFIDENCE = 65_535
+
+
+def newest(names: Iterable[str]) -> str | None:
+    """Return the last of the names, which was shown last, as the command and `Atlas` take it; None where there is none."""
+    found = list(names)
+    return found[-1] if found else None
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,14 +28,14 @@ from bokeh.plotting import figure
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, one_line
 from atlas.pages import colours
-from atlas.pages.columns import COORDINATE_STEPS, read_only
+from atlas.pages.answers import STATIC, static_version
+from atlas.pages.columns import COORDINATE_STEPS
 from atlas.pages.manifest import available, class_palette, manifest
-from atlas.pages.routes import STATIC, static_version
 from atlas.pages.shelf import SHELF, find_atlases
 from atlas.pages.view import Start, View
 
+UNUSED = ("mathjax", "tables", "widgets")  # of Bokeh's own script files
 TEMPLATES = Path(__file__).parent / "templates"
-TRAIN = SPLITS.index("train")
 TRAIN_ALPHA = 0.4  # training images are drawn fainter, and under the others
 Backend = Literal["canvas", "webgl"]
 POINT_SIZE = 5  # pixels, at ten thousand points
@@ -45,7 +46,17 @@ TIGHT, ROOMY = 0.04, 0.26  # of the map's extent left free around it; thumbnails
 @functools.cache
 def templates() -> jinja2.Environment:
     """Return the package's templates; every value is escaped unless it is marked safe."""
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    made = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    made.filters["needed"] = needed
+    return made
+
+
+def needed(scripts: Any) -> Any:
+    """Return Bokeh's script tags without the parts that a map has no use for: more than half of what a browser would read.
+
+    A server names all of Bokeh's parts, since it cannot know what a page will use; ours draws a figure and nothing else.
+    """
+    return type(scripts)(re.sub(rf"<[a-z]+ [^>]*/bokeh-(?:{'|'.join(UNUSED)})(?:\.min)?\.js[^>]*></[a-z]+>\s*", "", scripts))
 
 
 # -- which page ------------------------------------------------------------------------------------------------------------
@@ -72,15 +83,15 @@ def build_document(doc: Document, *, cache: Path, path: str | None = None) -> No
 
 
 def arguments(doc: Document) -> dict[str, str]:
-    """Return the URL's arguments as text: the first of each name, at most 300 characters; what is no text is left out."""
+    """Return the URL's arguments as text: the first of each name, cut at 300 characters; what is empty is left out."""
     context = doc.session_context
     request = getattr(context, "request", None)  # a document made outside a server has none
     raw: Mapping[str, list[bytes]] = request.arguments if request is not None else {}
     found = {}
     for name, values in raw.items():
         value = values[0].decode("utf-8", "replace") if values else ""
-        if 0 < len(value) <= 300:
-            found[name] = value
+        if value:
+            found[name] = value[:300]
     return found
 
 
@@ -161,27 +172,10 @@ def explorer_page(doc: Document, view: View, asked: Mapping[str, str], *, severa
     shell(doc, "index.html", f"{view.title} · Activation Atlas", manifest=manifest(view, start, several=several), view=view)
 
 
-def shown_points(view: View, activations: str, split: str) -> np.ndarray:
-    """Return the points of the split that is shown, training images first so that they lie under the others: int [point]."""
+def shown_count(view: View, activations: str, split: str) -> int:
+    """Return how many points of the split there are."""
     splits = view.splits[view.point_image(activations)]
-    if split != "all":
-        return np.flatnonzero(splits == SPLITS.index(split))
-    return np.argsort(splits != TRAIN, kind="stable")
-
-
-@functools.lru_cache(maxsize=16)
-def point_columns(view: View, activations: str, layout: str, split: str) -> dict[str, Any]:
-    """Return the columns of the map: x, y (uint16), i (int32, number of the point), c (colour); shared by the sessions."""
-    points = shown_points(view, activations, split).astype(np.int32)
-    rows = view.point_image(activations)[points]
-    classes = len(view.images.labels)
-    code = view.images.codes[rows].astype(np.int64)
-    code[code < 0] = classes
-    faint = (view.splits[rows] == TRAIN) & (split == "all")
-    x, y = view.xy(layout)[:, points]
-    kind = np.uint8 if 2 * (classes + 1) <= 256 else np.uint16
-    columns = {"x": x, "y": y, "i": points, "c": (code + (classes + 1) * faint).astype(kind)}
-    return {name: read_only(values) for name, values in columns.items()}
+    return len(splits) if split == "all" else int(np.count_nonzero(splits == SPLITS.index(split)))
 
 
 def class_mapper(view: View) -> LinearColorMapper:
@@ -192,28 +186,39 @@ def class_mapper(view: View) -> LinearColorMapper:
 
 
 def map_figure(view: View, start: Start, backend: Backend) -> Any:
-    """Return the map: points, rings for what is clicked, and tools."""
+    """Return the map: points, rings for what is clicked, and tools.
+
+    The document holds no point: the page's script fills the source from the columns it fetches and keeps, so
+    that nothing is sent twice and a session's memory does not grow with the atlas.
+    """
     space = view.space(start.space) or view.spaces[0]
-    data = dict(point_columns(view, space.activations[0], start.layout, start.split))
-    source = ColumnDataSource(data=data, name="points", syncable=False)
+    nothing = {
+        "x": np.zeros(0, np.uint16),
+        "y": np.zeros(0, np.uint16),
+        "i": np.zeros(0, np.int32),
+        "c": np.zeros(0, np.uint8),
+    }
+    source = ColumnDataSource(data=nothing, name="points", syncable=False)
     source.selected.syncable = False  # the selection stays in the browser: nothing is sent, whatever its size
     source.selected.name = "chosen"
     plot = bare_figure(backend)
     corners = ColumnDataSource(data=extent(view.xy(start.layout)), name="corners", syncable=False)
     frame = plot.scatter("x", "y", source=corners, size=1, alpha=0, name="frame", level="underlay")
-    padding = ROOMY if len(data["i"]) < SO_FEW else TIGHT
+    padding = ROOMY if shown_count(view, space.activations[0], start.split) < SO_FEW else TIGHT
     plot.x_range = DataRange1d(renderers=[frame], range_padding=padding, name="x")
     plot.y_range = DataRange1d(renderers=[frame], range_padding=padding, name="y")
     colour: Any = {"field": "c", "transform": class_mapper(view)}
-    dots = plot.add_glyph(
+    plot.add_glyph(
         source,
         Scatter(x="x", y="y", size=POINT_SIZE, line_color=None, fill_color=colour, fill_alpha=0.85),
-        nonselection_glyph=Scatter(x="x", y="y", size=POINT_SIZE, line_color=None, fill_color=colour, fill_alpha=0.1),
+        nonselection_glyph=Scatter(
+            x="x", y="y", size=POINT_SIZE, line_color=None, fill_color=colour, fill_alpha=0.12 * 0.85
+        ),
         selection_glyph=Scatter(x="x", y="y", size=POINT_SIZE, line_color=None, fill_color=colour, fill_alpha=0.85),
         name="dots",
     )
     add_rings(plot)
-    add_tools(plot, dots)
+    add_tools(plot)
     return plot
 
 
@@ -257,11 +262,14 @@ def add_rings(plot: Any) -> None:
     )
 
 
-def add_tools(plot: Any, dots: Any) -> None:
+def add_tools(plot: Any) -> None:
     """Add the tools: drag to pan, wheel to zoom, lasso and box to select; and what is under the pointer."""
     wheel = WheelZoomTool(zoom_on_axis=False)
-    lasso = LassoSelectTool(continuous=False, renderers=[dots], name="lasso")
-    box = BoxSelectTool(continuous=False, renderers=[dots], name="box")
+    # Bokeh tells what was drawn, and the page's script finds the images in it: a selection is a set of images, whichever of
+    # them are drawn, and alt takes out of it.
+    lasso = LassoSelectTool(continuous=False, renderers=[], name="lasso")
+    box = BoxSelectTool(continuous=False, renderers=[], name="box")
+    plot.js_on_event("selectiongeometry", CustomJS(code="window.AtlasPage?.swept?.(cb_obj)"))
     plot.add_tools(PanTool(name="pan"), lasso, box, wheel, ResetTool())
     plot.toolbar.active_scroll = wheel
     # Pointing and clicking ask the same question of the page's script, so that a click opens what the tooltip showed. The

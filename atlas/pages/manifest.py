@@ -10,8 +10,12 @@ from atlas.activations.records import Activations, Predictions
 from atlas.data.records import SPLITS
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.models.records import NetworkRecord
-from atlas.pages import colours, newcomers
+from atlas.pages import colourings, colours, newcomers, unit_answers
+from atlas.pages.colour_answers import digest
 from atlas.pages.doubts import faithful, spread_part
+from atlas.pages.layers import layers_part
+from atlas.pages.posting import read_only_server
+from atlas.pages.provenance import provenance
 from atlas.pages.view import Space, Start, View
 
 CHOSEN = ("n_neighbors", "min_dist", "perplexity", "metric")  # the parameters a reader of the map chooses by
@@ -22,18 +26,26 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
     predictions = sorted({space.predictions for space in view.spaces if space.predictions})
     return {
         "atlas": view.name,
+        "readOnly": read_only_server(),  # what would write is hidden
         "title": view.title,
         "several": several,
+        "about": provenance(view),
         "date": view.date,
         "images": images_part(view),
         "spaces": [space_part(view, space) for space in view.spaces],
+        "layers": layers_part(view),
+        "networks": networks_part(view),
         "predictions": {name: predictions_part(view, name) for name in predictions},
+        "statistics": unit_answers.layers_part(view),
+        "across": unit_answers.across_part(view),
         "start": {
             "space": start.space,
             "layout": start.layout,
             "split": start.split,
             "colour": start.colour,
             "image": start.image,
+            "unit": start.unit,
+            "beside": start.beside,
         },
         "notices": start.notices,
         "largest": newcomers.limit(),  # bytes of a new image; None where this server takes none
@@ -44,6 +56,7 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
             "wrong": colours.WRONG,
             "split": list(colours.SPLIT),
             "amount": list(colours.AMOUNT),
+            "names": list(colours.CLASSES),  # of a column of the user's
         },
     }
 
@@ -74,6 +87,8 @@ def images_part(view: View) -> dict[str, Any]:
         "switch": view.opening_split == "held-out",
         "edge": images.thumbnail_edge,
         "columns": images.sheet_columns,
+        "own": [colourings.own_part(own) for own in colourings.own_columns(view)],
+        "digest": digest(view, len(images)),
     }
 
 
@@ -92,6 +107,7 @@ def space_part(view: View, space: Space) -> dict[str, Any]:
         "id": space.id,
         "title": space_title(view, space),
         "layers": space.layers,
+        "network": space.network,
         "activations": space.activations[0],
         "identity": identity,  # point n is image n: no column to fetch
         "spatial": first.spatial,
@@ -103,6 +119,7 @@ def space_part(view: View, space: Space) -> dict[str, Any]:
         "suspects": space.doubts.get("suspects"),
         "leaks": space.doubts.get("leaks"),
         "spread": spread_part(view, space.doubts["spread"]) if "spread" in space.doubts else None,
+        "classes": space.doubts.get("spread"),  # the record that the classes panel asks for more of
         "layouts": [layout_part(view, name) for name in space.layouts],
         "neighbours": neighbours_part(view, space.neighbours) if space.neighbours else None,
     }
@@ -110,11 +127,18 @@ def space_part(view: View, space: Space) -> dict[str, Any]:
 
 def space_title(view: View, space: Space) -> str:
     """Return the words of a layer in the switch: its name, units and functional, or the layers that are joined."""
-    of = f" · {network_title(view, space.network)}" if space.network and len(view.of_stage("network")) > 1 else ""
     if len(space.layers) > 1:
-        return f"{len(space.layers)} layers jointly: {', '.join(space.layers)}{of}"
+        return f"{len(space.layers)} layers jointly: {', '.join(space.layers)}"
     record: Activations = view.read(space.activations[0], Activations)
-    return f"{record.layer} · {record.unit_count} units · {record.functional}{of}"
+    return f"{record.layer} · {record.unit_count} units · {record.functional}"
+
+
+def networks_part(view: View) -> list[dict[str, str]]:
+    """Return the key and title of every network that has a layout, in the order of the layers."""
+    names = list(dict.fromkeys(space.network for space in view.spaces if space.network in view.headers))
+    titles = {name: network_title(view, name) for name in names}
+    alike = len(set(titles.values())) < len(titles)  # two trainings of one network: a piece of the key tells them apart
+    return [{"key": name, "title": f"{title} ({name[-6:]})" if alike else title} for name, title in titles.items()]
 
 
 def network_title(view: View, name: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from atlas.errors import one_line
+from atlas.pages import colourings
 
 if TYPE_CHECKING:
     from atlas.pages.view import Space, View
@@ -21,6 +22,8 @@ class Start:
     split: str
     colour: str
     image: int | None
+    unit: str | None = None  # the unit whose panel is open, "fc:17"
+    beside: str | None = None  # the layout of the second map
     notices: list[str] = field(default_factory=list)
 
 
@@ -38,6 +41,13 @@ class Asked:
             self.miss(what, value)
         return value if value in choices else default  # type: ignore[return-value]
 
+    def maybe(self, what: str, there: Callable[[str], bool]) -> str | None:
+        """Return what was asked for where it is `there`, else None."""
+        value = self.asked.get(what)
+        if value is not None and not there(value):
+            self.miss(what, value)
+        return value if value is not None and there(value) else None
+
     def miss(self, what: str, value: str) -> None:
         """Note that what was asked for is not there."""
         self.notices.append(f"The link asks for the {what} {one_line(value, 60)}, which this atlas does not have.")
@@ -46,17 +56,32 @@ class Asked:
 def start(view: View, asked: Mapping[str, str]) -> Start:
     """Return what `view` opens on; whatever is asked for and not there is left out with a notice."""
     told = Asked(asked)
-    first = opening_space(view)
-    space = view.space(told.take("layer", [space.id for space in view.spaces], first.id)) or first
+    space = asked_space(view, told)
     layout = told.take("layout", space.layouts, space.layouts[0])
     split = told.take("split", ["held-out", "train", "all"], view.opening_split)
     if split != "all" and view.opening_split == "all":
         split = "all"
-    colour = told.take("colour", view.colours(space), view.colours(space)[0])
-    image = view.row_of(asked["image"]) if "image" in asked else None
-    if image is None and "image" in asked:
-        told.miss("image", asked["image"])
-    return Start(space.id, layout, split, colour, image, told.notices)
+    colour = told.maybe("colour", lambda wanted: colourings.known(view, space, wanted)) or view.colours(space)[0]
+    image = told.maybe("image", lambda wanted: view.row_of(wanted) is not None)
+    row = None if image is None else view.row_of(image)
+    unit = told.maybe("unit", lambda wanted: colourings.unit_known(view, wanted))
+    beside = told.maybe("beside", lambda wanted: any(wanted in other.layouts for other in view.spaces))
+    return Start(space.id, layout, split, colour, row, unit, beside, told.notices)
+
+
+def asked_space(view: View, told: Asked) -> Space:
+    """Return the layer that was asked for: of the network that was asked for, where several have one of its name."""
+    first = opening_space(view)
+    networks = [space.network for space in view.spaces if space.network]
+    network = told.take("network", networks, "") if "network" in told.asked else ""
+    of = [space for space in view.spaces if space.network == network] or list(view.spaces)
+    if network and first not in of:
+        first = of[-1]
+    wanted = told.asked.get("layer", first.id)
+    same = [space for space in of if space.id == wanted] or [s for s in of if "+".join(s.layers) == wanted.partition("~")[0]]
+    if not same:
+        told.miss("layer", wanted)
+    return same[0] if same else first
 
 
 def opening_space(view: View) -> Space:

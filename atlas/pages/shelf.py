@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from atlas.errors import AtlasError, one_line
 from atlas.pages.view import View
 
 EXPECTED = (KeyError, ValueError, TypeError, IndexError, AttributeError, OSError)  # what a damaged record raises in use
+
+
+ALONE: ContextVar[View | None] = ContextVar("alone", default=None)
+
+
+@contextmanager
+def asking(view: View) -> Iterator[None]:
+    """Within it all questions about what `view` shows go to `view`: to the part of an atlas that a report is made of."""
+    token = ALONE.set(view)
+    try:
+        yield
+    finally:
+        ALONE.reset(token)
 
 
 class Shelf:
@@ -33,6 +49,9 @@ class Shelf:
 
     def owner(self, artifact: str) -> View:
         """Return the view that shows `artifact`: among those opened, then among those known but not opened yet."""
+        alone = ALONE.get()
+        if alone is not None and artifact in alone.headers:
+            return alone
         for _, view in list(self.opened.values()):
             if artifact in view.headers:
                 return view

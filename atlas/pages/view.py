@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,12 @@ from atlas.data.records import COLUMNS, SPLITS, Images
 from atlas.errors import AtlasError, one_line
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.pages import doubts
-from atlas.pages.columns import confidence_codes, output_name, quantise, read_only, text
+from atlas.pages.columns import confidence_codes, newest, output_name, quantise, read_only, text
 from atlas.pages.opening import Start, start
 from atlas.patterns.classes import ClassPatterns, class_patterns
 from atlas.store import Store, inputs_of
 
 ALL_SPLITS = 3  # the number of "all" beside the indices of SPLITS
-
-
-def newest(names: Iterable[str]) -> str | None:
-    """Return the last of the names, which was shown last, as the command and `Atlas` take it; None where there is none."""
-    found = list(names)
-    return found[-1] if found else None
 
 
 @dataclass(frozen=True)
@@ -82,14 +76,15 @@ class View:
         grouped: dict[tuple[str, ...], list[str]] = {}
         for name in self.of_stage("layout"):
             sources = tuple(self.inputs(name, "activations"))
-            if sources and all(source in self.headers and self._of_these_images(source) for source in sources):
+            if sources and all(source in self.headers and self.of_these_images(source) for source in sources):
                 grouped.setdefault(sources, []).append(name)
         spaces: list[Space] = []
         for sources in sorted(grouped, key=self._order):
             spaces.append(self._space(list(sources), grouped[sources], taken={space.id for space in spaces}))
         return spaces
 
-    def _of_these_images(self, name: str) -> bool:
+    def of_these_images(self, name: str) -> bool:
+        """Tell whether `name` was made from the images shown."""
         return self.inputs(name, "images") in ([], [self.images_name])
 
     def _order(self, sources: tuple[str, ...]) -> tuple[int, list[int]]:
@@ -120,7 +115,7 @@ class View:
 
     def _beside(self, name: str, network: str | None) -> bool:
         """Whether `name` was made from these images by `network`."""
-        return self._of_these_images(name) and (network is None or network in self.inputs(name, "network"))
+        return self.of_these_images(name) and (network is None or network in self.inputs(name, "network"))
 
     def statistics_of(self, activations: str) -> list[str]:
         """Return the statistics of the same layer, network and images as `activations`, those of its functional first."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,6 +66,7 @@ class Worker:
         method: str | None = None,
         name: str | None = None,
         activations: tuple[str, ...] = (),
+        vectors: bool = False,
         timeout: float = TIMEOUT,
         cancel: threading.Event | None = None,
     ) -> dict[str, Any]:
@@ -80,10 +81,39 @@ class Worker:
         name = name or ("the image" if isinstance(source, bytes) else Path(source).name)
         check_size(len(body), name)
         question: dict[str, Any] = {"do": "see", "name": name, "layer": layer, "k": k, "method": method}
-        question |= {"activations": list(activations), "size": len(body)}
+        question |= {"activations": list(activations), "size": len(body), "vectors": vectors}
         question |= {} if network is None else {"network": str(network)}
         answer, thumbnail = self._ask(question, body, Deadline(timeout, cancel))
         return answer["answer"] | {"thumbnail": thumbnail}
+
+    def maps(
+        self,
+        source: int | str | os.PathLike[str] | bytes,
+        *,
+        layers: Sequence[str] = (),
+        units: int = 8,
+        network: str | int | None = None,
+        name: str | None = None,
+        activations: tuple[str, ...] = (),
+        timeout: float = TIMEOUT,
+        cancel: threading.Event | None = None,
+    ) -> dict[str, Any]:
+        """Return the strongest activation maps of an image in `layers` of the network, by default those worth a look.
+
+        `source` is a row of the atlas, an image file, or its bytes. The answer has ``layers``: of each its name, the
+        ``units`` shown and the ``peak`` of each, ``low`` and ``high`` of the scale, the ``size`` (y, x) of its maps, ``of``
+        how many units they are, and ``maps``, uint8 [unit, y, x] bytes of ``pixels`` (y, x) each; ``others``, all layers
+        that have maps; and ``picture``, PNG bytes of the image as the network is given it. Raises as `see` does.
+        """
+        row = source if isinstance(source, int) else None
+        body = b"" if isinstance(source, int) else source if isinstance(source, bytes) else read_file(source)
+        name = name or (f"image {row}" if row is not None else "the image")
+        check_size(len(body), name)
+        question: dict[str, Any] = {"do": "maps", "name": name, "row": row, "maps": list(layers), "k": units}
+        question |= {"activations": list(activations), "size": len(body)}
+        question |= {} if network is None else {"network": str(network)}
+        answer, found = self._ask(question, body, Deadline(timeout, cancel))
+        return unpacked(answer["answer"], found)
 
     def about(self, *, timeout: float = TIMEOUT) -> dict[str, Any] | None:
         """Return the running worker's process id, waiting requests and networks loaded; None where none runs."""
@@ -128,6 +158,17 @@ class Worker:
 
             Store(self.root).contents()  # says what is missing
         return Spot.of(self.root)
+
+
+def unpacked(answer: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """Return an answer of maps with each layer's own bytes in its place."""
+    start, layers = answer["picture"], []
+    for told in answer["layers"]:
+        y, x = told["pixels"]
+        end = start + len(told["units"]) * y * x
+        layers.append({**told, "maps": body[start:end]})
+        start = end
+    return {**answer, "layers": layers, "picture": body[: answer["picture"]]}
 
 
 class Stale(Exception):

@@ -26,6 +26,8 @@ MOST_BYTES = 64_000_000  # of one image file
 WAITING = 32  # requests that may wait; one more is told that the worker is busy
 WAITING_BYTES = 256_000_000  # of all that wait together
 MOST_NEIGHBOURS = 10_000
+MOST_ROW = 99_999_999
+ASKS = ("see", "maps")  # what can be asked of an image
 LONGEST_TEXT = 4096  # characters of a name in a request: a path's limit on Linux
 TIMEOUT = 60.0  # seconds a client waits: loading torch and a large network takes most of it the first time
 IDLE = 600.0  # seconds without a question after which a worker ends
@@ -69,17 +71,28 @@ class Question:
     method: str | None  # of the layouts to place it in; None is all of them
     size: int  # bytes of the image file
     network: str | None = None  # of several: number, title or spec; None is the one added last
+    do: str = "see"  # one of ASKS
+    row: int | None = None  # of an image of the atlas, in place of a file's bytes; for maps
+    maps: tuple[str, ...] = ()  # the layers whose maps are wanted; none are those worth a look
+    vectors: bool = False  # whether a new image's vectors are told too
 
     @classmethod
     def read(cls, header: dict[str, Any]) -> Question:
         """Return the question in a header; AtlasError where a value is missing or of another kind."""
         name, layer, method, network = (_text(header, key) for key in ("name", "layer", "method", "network"))
-        names = header.get("activations", [])
-        if not isinstance(names, list) or len(names) > 64 or not all(isinstance(n, str) for n in names):
-            raise AtlasError("activations are no list of names")
-        k = _whole(header, "k", 1, MOST_NEIGHBOURS)
-        size = _whole(header, "size", 0, MOST_BYTES)
-        return cls(name or "the image", layer, tuple(names), k, method, size, network)
+        return cls(
+            name=name or "the image",
+            layer=layer,
+            activations=_names(header, "activations"),
+            k=_whole(header, "k", 1, MOST_NEIGHBOURS),
+            method=method,
+            size=_whole(header, "size", 0, MOST_BYTES),
+            network=network,
+            do=str(header.get("do", "see")),
+            row=None if header.get("row") is None else _whole(header, "row", 0, MOST_ROW),
+            maps=_names(header, "maps"),
+            vectors=header.get("vectors") is True,
+        )
 
 
 def _text(header: dict[str, Any], key: str) -> str | None:
@@ -87,6 +100,13 @@ def _text(header: dict[str, Any], key: str) -> str | None:
     if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT):
         raise AtlasError(f"{key} is no text of at most {LONGEST_TEXT} characters")
     return value
+
+
+def _names(header: dict[str, Any], key: str) -> tuple[str, ...]:
+    names = header.get(key, [])
+    if not isinstance(names, list) or len(names) > 64 or not all(isinstance(n, str) for n in names):
+        raise AtlasError(f"{key} are no list of names")
+    return tuple(names)
 
 
 def _whole(header: dict[str, Any], key: str, least: int, most: int) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.atlas import Atlas
 from atlas.errors import AtlasError, one_line
+from atlas.looking import MOST_UNITS, as_input, check_layers, look, packed, spatial_layers, worth_a_look
 from atlas.seeing import Seeing, Space
 from atlas.worker.protocol import Question
 
@@ -41,21 +44,49 @@ class Seer:
 
     def see(self, question: Question, body: bytes) -> tuple[dict[str, Any], bytes]:
         """Return what the atlas's network says of the image in `body`, and its thumbnail."""
-        self.asked += 1
-        if self.failed:
-            raise StaleError("this worker is ending", worth_trying=True)
-        seeing = self.opened()
+        seeing = self._taken()
         picture = seeing.decoded(body, question.name)
         space = seeing.space(question.layer, question.activations, network=question.network)
         row = seeing.row_of(body)
         if row is None:
             self._load(space)
+        with self._running():
+            answer = seeing.see(row, picture, space, k=question.k, method=question.method, vectors=question.vectors)
+        return {"query": question.name, **answer}, seeing.thumbnail(picture)
+
+    def maps(self, question: Question, body: bytes) -> tuple[dict[str, Any], bytes]:
+        """Return the strongest activation maps of an image in some layers, and the image as the network is given it.
+
+        The bytes are that picture's PNG, ``picture`` of them, and then the maps, uint8, as `atlas.looking.packed` has them.
+        """
+        seeing = self._taken()
+        space = seeing.space(question.layer, question.activations, network=question.network)
+        picture = seeing.picture(question.row) if question.row is not None else seeing.decoded(body, question.name)
+        record = space.network_record
+        wanted = list(question.maps) or worth_a_look(record.layers, space.recorded)
+        check_layers(wanted, record.layers)
+        self._load(space)
+        network = space.atlas.network(space.activations[0])
+        with self._running():
+            told, pixels = packed(look(network, picture, wanted, units=min(question.k, MOST_UNITS)))
+        shown = as_input(network, picture)
+        every = spatial_layers(record.layers)
+        return {"query": question.name, "layers": told, "others": every, "picture": len(shown)}, shown + pixels
+
+    def _taken(self) -> Seeing:
+        """Count a question and return the atlas opened; StaleError once a network could not be loaded."""
+        self.asked += 1
+        if self.failed:
+            raise StaleError("this worker is ending", worth_trying=True)
+        return self.opened()
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
         self.since = time.monotonic()
         try:
-            answer = seeing.see(row, picture, space, k=question.k, method=question.method)
+            yield
         finally:
             self.since = None
-        return {"query": question.name, **answer}, seeing.thumbnail(picture)
 
     def seconds(self) -> float:
         """Return how long the run under way has taken, loading left out."""

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from atlas.errors import AtlasError, one_line
 from atlas.machine import cap_threads
-from atlas.worker.protocol import MOST_HEADER, SIZES, WAITING, WAITING_BYTES, Question, Spot, pack, parse, sizes
+from atlas.worker.protocol import ASKS, MOST_HEADER, SIZES, WAITING, WAITING_BYTES, Question, Spot, pack, parse, sizes
 from atlas.worker.seer import Seer, StaleError
 
 PATIENCE = 20.0  # seconds a client may take to send what it said it would
@@ -85,7 +85,7 @@ class Server:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         header = await within(receive(reader))
-        if header.get("do") == "see":
+        if header.get("do") in ASKS:
             await self._see(Question.read(header), reader, writer)
         elif header.get("do") == "about":
             await send(writer, pack(self._about()))
@@ -93,7 +93,7 @@ class Server:
             await send(writer, pack(self._about()))
             self.ended.set()
         else:
-            raise AtlasError(f"a worker cannot do {one_line(repr(header.get('do')), 40)}: see, about or stop would do")
+            raise AtlasError(f"a worker cannot do {one_line(repr(header.get('do')), 40)}: see, maps, about or stop would do")
 
     def _about(self) -> dict[str, Any]:
         wanted = self.running is not None and not self.running.left
@@ -139,8 +139,8 @@ class Server:
     def _run(self, job: Job) -> bytes:
         """In the network's thread: the message of what it says, or of the mistake, and never an exception."""
         try:
-            answer, thumbnail = self.seer.see(job.question, job.body)
-            return pack({"answer": answer}, thumbnail)
+            answer, body = getattr(self.seer, job.question.do)(job.question, job.body)
+            return pack({"answer": answer}, body)
         except StaleError as stale:
             self.loop.call_soon_threadsafe(self.loop.call_later, LAST_ANSWER, self.ended.set)
             return pack({"state": "stale"} if stale.worth_trying else {"error": str(stale)})

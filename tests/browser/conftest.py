@@ -17,6 +17,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from atlas.pages.shelf import SHELF
+from atlas.pages.view import View
+from tests import worlds
+
 APP = Path(__file__).parents[2] / "apps" / "atlas"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -69,6 +73,25 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
             assert process.poll() is None, "the server ended"
             time.sleep(0.1)
     raise AssertionError("the server did not answer in 30 seconds")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with one tiny atlas, ``world``; a file of tests with other wishes has a fixture of its own."""
+    folder = tmp_path_factory.mktemp("browser") / "cache"
+    worlds.tiny_atlas(folder / "world")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def view(cache: Path) -> View:
+    return SHELF.open(cache / "world")
+
+
+@pytest.fixture(scope="module")
+def url(cache: Path, view: View) -> Iterator[str]:
+    with serving(cache) as address:
+        yield address
 
 
 @pytest.fixture

@@ -1,21 +1,66 @@
-"""Pictures of the explorer for the documents: `python -m tests.browser.screenshots ATLAS FOLDER`."""
+"""Pictures of the explorer for the documents, dark and light: `python -m tests.browser.screenshots ATLAS FOLDER`."""
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from atlas.atlas import open_atlas
 from tests.browser.conftest import find_browser, serving
+
+SIZE = {"width": 1440, "height": 900}
+SETTLED = 1500  # milliseconds until thumbnails and panels stand
+QUALITY = 88  # of WebP: a quarter of a PNG's bytes, and the colours stay
+Taken = Callable[[Page], None]
+
+
+def does(action: str) -> Taken:
+    """Return what does one of the page's own actions."""
+    return lambda page: page.evaluate(f"async () => {{ const {{ page }} = AtlasPage; await ({action}); }}")
+
+
+def scrolled(to: str) -> Taken:
+    """Return what brings a part of the right side into view."""
+    return lambda page: page.evaluate("to => document.querySelector(to).scrollIntoView({ block: 'start' })", to)
+
+
+def confusion(page: Page) -> None:
+    """Open the confusion matrix and click its greatest mistake: the first of the list beside it."""
+    page.evaluate("AtlasPage.page.does.tab('classes')")
+    page.get_by_role("radio", name="Confusion").click()
+    page.wait_for_timeout(SETTLED)
+    page.locator("#classes-body button").first.click()
+
+
+def suspects(page: Page) -> None:
+    """Keep the images whose label is most doubted, all splits."""
+    page.evaluate("AtlasPage.page.does.colour('suspicion')")
+    page.get_by_role("radio", name="All").first.click()
+
+
+# The pictures by name: what the address asks for, then what is done. `{image}` is the surest mistake of the atlas.
+PICTURES: dict[str, tuple[str, list[Taken]]] = {
+    "explorer": ("?image={image}", []),
+    "image": ("?image={image}", [scrolled("[data-part=units]")]),
+    "classes": ("", [confusion]),
+    "selection": ("", [confusion, lambda page: page.locator("#selection-tabs [data-id=units]").click()]),
+    "units": ("", [does("page.does.tab('units')"), does("page.does.unit(page.state.space.layers[0], 5)"),
+                   does("page.does.colour(`unit:${page.state.space.layers[0]}:5`)")]),
+    "two-maps": ("?image={image}", [does("page.does.side()")]),
+    "suspicion": ("", [suspects]),
+}  # fmt: skip
 
 
 def opened(page: Page, url: str) -> Page:
     """Open a page of the explorer on the canvas backend and wait until it is drawn."""
     page.goto(url + ("&" if "?" in url else "?") + "backend=canvas")
     page.wait_for_function("window.AtlasPage && AtlasPage.ready")
-    page.wait_for_timeout(800)
+    page.wait_for_timeout(SETTLED)
     return page
 
 
@@ -26,14 +71,26 @@ def worst_mistake(atlas: Path) -> str:
     return str(wrong.sort_values("confidence")["image_id"].iloc[-1])
 
 
+def keep(page: Page, path: Path) -> None:
+    """Write what the page shows as WebP."""
+    page.wait_for_timeout(SETTLED)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=QUALITY, method=6)
+
+
 def main(atlas: Path, folder: Path) -> None:
     """Write the pictures of one atlas."""
     with serving(atlas.resolve().parent, "--args", str(atlas.resolve())) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         mistake = worst_mistake(atlas)
         for scheme in ("dark", "light"):
-            page = browser.new_page(viewport={"width": 1600, "height": 960}, color_scheme=scheme)  # type: ignore[arg-type]
-            opened(page, f"{url}?image={mistake}").screenshot(path=folder / f"explorer-{scheme}.png")
+            for name, (asked, acts) in PICTURES.items():
+                context = browser.new_context(viewport=SIZE, color_scheme=scheme)  # type: ignore[arg-type]
+                page = opened(context.new_page(), url + asked.format(image=mistake))
+                for act in acts:
+                    act(page)
+                    page.wait_for_timeout(SETTLED)
+                keep(page, folder / f"{name}-{scheme}.webp")
+                context.close()
         browser.close()
 
 

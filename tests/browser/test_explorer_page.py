@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,24 +24,6 @@ from tests.browser.conftest import serving
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 HOSTILE = ("<img src=x onerror=alert(1)>", '"><script>alert(2)</script>', "javascript:alert(3)", "{{7*7}}${7*7}")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("browser") / "cache"
-    worlds.tiny_atlas(folder / "world")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def view(cache: Path) -> View:
-    return View(cache / "world")
-
-
-@pytest.fixture(scope="module")
-def url(cache: Path, view: View) -> Iterator[str]:
-    with serving(cache) as address:
-        yield address
 
 
 def screen(page: Page, point: int) -> tuple[float, float]:
@@ -202,7 +184,7 @@ def test_a_lasso_selects_the_images_inside_it(url: str, view: View, open_page: O
     assert inside and inside <= set(gallery) <= inside | rim
     expect(page.locator("#selection-count")).to_contain_text(f"{len(gallery)} image")
     tally = view.images.table["label"].iloc[gallery].value_counts()
-    assert page.locator("#selection-panel .bars em").first.inner_text() == str(tally.max())
+    assert page.locator("#selection-panel .lines em").first.inner_text() == str(tally.max())
     page.keyboard.press("Escape")
     expect(page.locator("#selection-count")).to_have_text("Nothing selected")
 
@@ -241,7 +223,7 @@ def test_class_patterns_follow_split_and_statistic_and_name_what_is_under_the_po
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 2.5 / 8, box["y"] + 15 * 1.5)
     found = view.patterns(str(view.descriptor.statistics), 1)
-    expect(page.locator("#float")).to_contain_text(f"unit 2 · std {found.std[1, 2]:.4g}"[:16])
+    expect(page.locator("#float")).to_contain_text(f"± {found.std[1, 2]:.4g} · {found.count[1]} images")
     expect(page.locator("#float b")).to_have_text("square")
     page.get_by_role("radio", name="Train 180").click()
     expect(page.locator("#pattern-title")).to_contain_text("correctly classified train images")
@@ -309,7 +291,7 @@ def test_without_statistics_the_patterns_panel_is_as_high_as_its_sentence(tmp_pa
     with serving(tmp_path / "cache") as url:
         page = open_page(url)
         expect(page.locator("#pattern-title")).to_have_text("No statistics were kept for this layer.")
-        box = page.locator("#patterns").bounding_box()
+        box = page.locator("#dock").bounding_box()
         assert box is not None and box["height"] < 60
 
 

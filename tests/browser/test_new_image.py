@@ -69,9 +69,9 @@ def test_a_new_image_is_predicted_placed_and_told_with_its_neighbours(url, tiny_
     expect(panel.locator(".verdict")).to_contain_text("disc")
     (tmp_path / "new.png").write_bytes(new_image(5))
     near = tiny_atlas.neighbours(tmp_path / "new.png", layer="act", k=12)
-    rows = [int(cell.get_attribute("data-row") or -1) for cell in panel.locator(".cell").all()]
+    rows = [int(cell.get_attribute("data-row") or -1) for cell in panel.locator("#neighbours .cell").all()]
     assert rows == list(near["image"])
-    expect(panel.locator(".cell em").first).to_have_text(re.compile(r"\d\.\d+"))
+    expect(panel.locator("#neighbours em").first).to_have_text(re.compile(r"\d\.\d+"))
     placed = tiny_atlas.place(tmp_path / "new.png", layer="act", method="umap").iloc[0]
     expect(panel.locator("#place")).to_contain_text(f"Confidence of the place {placed.confidence:.2f}")
     page.locator("#layout").select_option(label="UMAP")

@@ -1,4 +1,5 @@
 // What the page was told at its start, and what it fetches: every address carries an artifact's key, so answers are kept.
+import { held, pictureUrl } from "./report.js";
 const element = document.getElementById("manifest");
 export const manifest = element ? JSON.parse(element.textContent) : null;
 const root = location.pathname.replace(/\/+$/, "");
@@ -6,20 +7,24 @@ const kept = new Map();
 
 function once(address, read) {
   if (!kept.has(address)) {
-    const answer = fetch(address).then((response) => {
-      if (!response.ok) throw new Error(`${address}: ${response.status}`);
-      return read(response);
-    });
+    const answer = (manifest.static ? held(address) : fetched(`${root}/${address}`)).then(read);
     answer.catch(() => kept.delete(address)); // a lost connection is tried again
     kept.set(address, answer);
   }
   return kept.get(address);
 }
 
-export const json = (address) => once(`${root}/${address}`, (response) => response.json());
-export const numbers = (address, Kind) => once(`${root}/${address}`, async (response) => new Kind(await response.arrayBuffer()));
+async function fetched(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${address}: ${response.status}`);
+  return response;
+}
+
+export const json = (address) => once(address, (response) => response.json());
+export const numbers = (address, Kind) => once(address, async (response) => new Kind(await response.arrayBuffer()));
 export const column = (key, what, Kind) => numbers(`column/${key}/${what}.bin`, Kind);
-export const address = (path) => `${root}/${path}`;
+// The address of a picture, or of what is posted to; in a report that of what the file holds.
+export const address = (path) => (manifest.static ? pictureUrl(path) : `${root}/${path}`);
 
 export const NO_CONFIDENCE = 65535;
 export const confidenceOf = (code) => (code === NO_CONFIDENCE ? null : code / 65534);
@@ -52,12 +57,6 @@ export function decimals(numbers) {
   return sizes.length ? Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(sizes[sizes.length >> 1])))) : 0;
 }
 export const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(share >= 0.9995 || share < 0.0005 ? 0 : 1)}\u202f%`);
-// The shares a map is coloured by beyond the confidence, fetched when asked for: of each point's place, or of each image.
-export async function loadShares(space, layout, by) {
-  if (by === "faithfulness") return layout.measured ? column(layout.key, "recall", Uint16Array) : null;
-  return by === "suspicion" ? column(space.suspects, "score", Uint16Array) : null;
-}
-
 export const labelOf = (row) => (tables.label[row] < 0 ? null : images.labels[tables.label[row]]);
 
 export function predictionOf(space, row) {

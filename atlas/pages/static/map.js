@@ -1,14 +1,27 @@
 // The map: which points are drawn, in which colours, and what is under the pointer. Bokeh draws; this decides.
-import { manifest, images, tables, column, SPLITS, classColour, labelOf, predictionOf, confidenceOf, loadShares } from "./data.js";
+import { images, tables, column, SPLITS, labelOf, predictionOf } from "./data.js";
+import { colouring as colouringOf, loadShares } from "./colouring.js";
+import { move, places } from "./moving.js";
+
+import { Crowd } from "./crowd.js";
+import { regionOf, combined, rowsOf } from "./region.js";
 
 export const SO_FEW = 200; // points on the whole map below which thumbnails are drawn without zooming in, as in explorer.py
 const TRAIN = 0;
 const FAINT = "66"; // the alpha of training images beside held-out ones, as in explorer.py
 export const OWN = 3; // pixels of a ring around a point of the open image
 const TIGHT = 0.04, ROOMY = 0.26; // of the map's extent left free around it; thumbnails reach beyond their points
-const AMOUNT = ["confidence", "faithfulness", "suspicion"]; // what has an amount, not a name
-const AMOUNTS = 64; // steps of a continuous colour
+// Points that Bokeh draws, all of them; of more it draws a sample over their density (crowd.js).
+const MOST = { webgl: 200_000, canvas: 100_000 }, SAMPLE = { webgl: 50_000, canvas: 15_000 };
+const REMEMBERED = 20; // selections that can be gone back to
 const SIZES = [[200, 10], [3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
+
+// The columns of a layer's points in one layout; a page asks for them before Bokeh is there to draw them.
+export async function loadPoints(space, layout) {
+  const [xy, rows] = await Promise.all([
+    column(layout.key, "xy", Uint16Array), space.identity ? null : column(space.activations, "image", Int32Array)]);
+  return { space, layout, rows, xy, count: space.points };
+}
 
 export class AtlasMap {
   constructor(bokeh) {
@@ -23,21 +36,19 @@ export class AtlasMap {
     this.tools = { pan: model("pan"), lasso: model("lasso"), box: model("box") };
     this.i = this.points.data.i; // number of the point at each place of the source
     this.size = null; // chosen by the user; else by how many points there are
-    this.chosen = null; // Uint8Array per image row, or null
+    this.chosen = null; // Uint8Array per image row, or null; each selection is a new one
+    this.past = []; // those before it, the last at the end
     this.reach = 10; // pixels from a point within which the pointer means it
     this.quiet = false; // our own writing of the selection, not the user's
     this.turn = 0;
     this.onselect = () => {};
+    this.shown = 0; // points on the map, drawn one by one or as density
+    this.backend = this.plot.output_backend === "canvas" ? "canvas" : "webgl";
+    this.crowd = new Crowd(this, SAMPLE[this.backend]);
     this.points.selected.properties.indices.change.connect(() => { if (!this.quiet) this.gather(); });
   }
 
   // -- what there is ------------------------------------------------------------------------------------------------------
-
-  async load(space, layout) {
-    const [xy, rows] = await Promise.all([
-      column(layout.key, "xy", Uint16Array), space.identity ? null : column(space.activations, "image", Int32Array)]);
-    return { space, layout, rows, xy, count: space.points };
-  }
 
   rowOf(point) { return this.now && this.now.rows ? this.now.rows[point] : point; }
 
@@ -57,81 +68,73 @@ export class AtlasMap {
 
   place(point) { return [this.now.xy[point], this.now.xy[this.now.count + point]]; }
 
-  // -- colours ------------------------------------------------------------------------------------------------------------
-
-  // Names, colours, and the code of every image row, for one way to colour.
-  colouring(space, by, shares) {
-    const { colours } = manifest, length = images.count;
-    const codes = new Uint16Array(length), table = tables.predictions[space.predictions];
-    if (AMOUNT.includes(by)) {
-      const palette = [...ramp(colours.amount, AMOUNTS), colours.none];
-      const amounts = (values) => Uint16Array.from(values, (code) => {
-        const share = confidenceOf(code);
-        return share === null ? AMOUNTS : Math.min(AMOUNTS - 1, Math.floor(share * AMOUNTS));
-      });
-      if (by === "faithfulness") return { codes: shares ? amounts(shares) : new Uint16Array(space.points).fill(AMOUNTS), palette, names: null, ofPoints: true };
-      return { codes: amounts(by === "confidence" ? table.confidence : shares), palette, names: null };
-    }
-    const kinds = {
-      class: { names: [...images.labels, "unlabelled"], read: (row) => tables.label[row] },
-      prediction: { names: [...(manifest.predictions[space.predictions]?.names ?? []), "no prediction"], read: (row) => table.prediction[row] },
-      right: { names: ["right", "wrong", "undefined"], read: (row) => [-1, 1, 0][table.right[row] + 1], palette: [colours.right, colours.wrong] },
-      split: { names: images.told ? SPLITS : ["", "", "all images"], read: (row) => tables.split[row], palette: colours.split },
-    };
-    const { names, read, palette } = kinds[by], none = names.length - 1;
-    for (let row = 0; row < length; row++) { const code = read(row); codes[row] = code < 0 ? none : code; }
-    const own = palette ?? names.map((_, code) => classColour(code));
-    return { codes, names, palette: names.map((_, code) => (code === none ? colours.none : own[code])) };
-  }
-
   // -- drawing ------------------------------------------------------------------------------------------------------------
 
   // Draw the points of a state; returns how many are drawn and, of every category, how many the split holds.
   async draw(state) {
     const turn = ++this.turn;
-    const [now, shares] = await Promise.all([this.load(state.space, state.layout), loadShares(state.space, state.layout, state.colour)]);
+    const [now, shares] = await Promise.all([loadPoints(state.space, state.layout), loadShares(state.space, state.layout, state.colour)]);
     if (turn !== this.turn) return null; // a later wish overtook this one
-    const before = this.now;
+    const before = this.now, were = places(this, now);
     this.now = now;
-    const colouring = this.colouring(state.space, state.colour, shares);
+    const colouring = colouringOf(state.space, state.colour, shares);
     this.colourOf = (point) => colouring.palette[colouring.codes[colouring.ofPoints ? point : this.rowOf(point)]];
-    const { points, counts, inSplit } = this.choose(state, colouring);
+    const { points, counts, inSplit } = this.shownOf(state, colouring);
     this.write(points, colouring, state.split === "all" && images.switch);
     if (!before || before.layout.key !== now.layout.key) this.frame(Boolean(before));
     this.showChosen();
+    await move(this, were);
+    if (turn !== this.turn) return null;
     return { shown: points.length, counts, colouring, inSplit };
   }
 
-  choose(state, { codes, names }) {
-    const wanted = SPLITS.indexOf(state.split), counts = new Uint32Array(names ? names.length : 0);
-    const first = [], last = [];
-    let inSplit = 0;
-    for (let point = 0; point < this.now.count; point++) {
-      const row = this.rowOf(point), split = tables.split[row];
-      if (wanted >= 0 && split !== wanted) continue;
+  shownOf(state, { codes, names }) {
+    const wanted = SPLITS.indexOf(state.split), counts = new Uint32Array(names ? names.length : 0), { split } = tables, { kept, hidden } = state;
+    const { rows, count } = this.now, first = new Int32Array(count), last = new Int32Array(count);
+    let inSplit = 0, faint = 0, strong = 0;
+    for (let point = 0; point < count; point++) {
+      const row = rows ? rows[point] : point;
+      if (wanted >= 0 && split[row] !== wanted) continue;
+      if (kept && !kept[row]) continue; // filtered away
       inSplit++;
       if (names) {
         counts[codes[row]]++;
-        if (state.hidden.has(codes[row])) continue;
+        if (hidden.size && hidden.has(codes[row])) continue;
       }
-      (split === TRAIN ? first : last).push(point); // training images lie under the others
+      if (split[row] === TRAIN) first[faint++] = point; else last[strong++] = point; // training images lie under the others
     }
-    return { points: Int32Array.from(first.concat(last)), counts, inSplit };
+    const points = new Int32Array(faint + strong);
+    points.set(first.subarray(0, faint)); points.set(last.subarray(0, strong), faint);
+    return { points, counts, inSplit };
   }
 
   write(points, { codes, palette, ofPoints }, faint) {
-    const n = points.length, x = new Uint16Array(n), y = new Uint16Array(n), c = new Uint16Array(n);
+    const n = points.length, x = new Uint16Array(n), y = new Uint16Array(n), c = new Uint16Array(n), { xy, count } = this.now;
     for (let k = 0; k < n; k++) {
-      const row = this.rowOf(points[k]);
-      [x[k], y[k]] = this.place(points[k]);
-      c[k] = codes[ofPoints ? points[k] : row] + (faint && tables.split[row] === TRAIN ? palette.length : 0);
+      const point = points[k], row = this.rowOf(point);
+      x[k] = xy[point]; y[k] = xy[count + point];
+      c[k] = codes[ofPoints ? point : row] + (faint && tables.split[row] === TRAIN ? palette.length : 0);
     }
     const both = [...palette, ...palette.map((colour) => colour + FAINT)];
-    this.select([]);
-    this.mapper.setv({ palette: both, low: -0.5, high: both.length - 0.5 });
-    this.i = points;
-    this.points.data = { x, y, i: points, c };
+    this.shown = n;
+    this.empty(); // each change of a glyph goes through all points that there are
     this.setSize(this.size);
+    this.mapper.setv({ palette: both, low: -0.5, high: both.length - 0.5 });
+    const columns = { x, y, i: points, c };
+    if (n > MOST[this.backend]) this.crowd.fill(columns, both); else { this.crowd.empty(); this.draws(columns); }
+  }
+
+  empty() {
+    this.select([]);
+    if (this.i.length) this.points.data = { x: new Uint16Array(0), y: new Uint16Array(0), i: this.i = new Int32Array(0), c: new Uint16Array(0) };
+  }
+
+  // What Bokeh draws point by point: all that is shown, or a sample of it.
+  draws(columns) {
+    this.select([]);
+    this.i = columns.i;
+    this.points.data = columns;
+    this.lightDrawn();
   }
 
   frame(anew) {
@@ -142,12 +145,16 @@ export class AtlasMap {
       y0 = Math.min(y0, xy[count + p]); y1 = Math.max(y1, xy[count + p]);
     }
     if (!anew) return; // Python has set the first
-    for (const range of [this.plot.x_range, this.plot.y_range]) range.range_padding = this.i.length < SO_FEW ? ROOMY : TIGHT;
+    for (const range of [this.plot.x_range, this.plot.y_range]) range.range_padding = this.shown < SO_FEW ? ROOMY : TIGHT;
     this.corners.data = { x: [x0, x1], y: [y0, y1] };
     this.whole();
   }
 
-  whole() { this.plot.x_range.reset(); this.plot.y_range.reset(); this.plot.reset.emit(); }
+  whole() {
+    this.quiet = true; // Bokeh's reset forgets the selection, which is not what was asked for
+    this.plot.x_range.reset(); this.plot.y_range.reset(); this.plot.reset.emit();
+    this.lightDrawn();
+  }
 
   zoom(factor) {
     const scaled = ({ start, end }) => [(start + end) / 2 - ((end - start) / 2) * factor, (start + end) / 2 + ((end - start) / 2) * factor];
@@ -165,7 +172,7 @@ export class AtlasMap {
 
   setSize(size) {
     this.size = size;
-    const wanted = size ?? this.sizeFor(this.i.length);
+    const wanted = size ?? this.sizeFor(this.shown);
     for (const glyph of [this.dots.glyph, this.dots.selection_glyph, this.dots.nonselection_glyph]) glyph.size = { value: wanted };
     return wanted;
   }
@@ -179,22 +186,57 @@ export class AtlasMap {
 
   // -- selection: always a set of images ------------------------------------------------------------------------------------
 
+  // Bokeh's own selecting (a reset, a script): what it has lit, as images.
   gather() {
-    const indices = this.points.selected.indices;
-    this.chosen = null;
-    if (indices.length) {
-      this.chosen = new Uint8Array(images.count);
-      for (const index of indices) this.chosen[this.rowOf(this.i[index])] = 1;
-      if (this.now.rows) this.showChosen(); // an image lights all its points
+    const { indices } = this.points.selected;
+    this.settle(combined(null, indices.map((index) => this.rowOf(this.i[index])), "replace", images.count));
+  }
+
+  // The images of the drawn points inside a lasso or a box: instead of what was selected, with it, or out of it.
+  sweep(geometry, how) { this.choose(this.rowsIn(regionOf(geometry)), how); }
+
+  rowsIn(region) {
+    if (this.crowd.grid) return this.crowd.rowsIn(region);
+    const { x0, x1, y0, y1, holds } = region, { x, y } = this.points.data, rows = [];
+    for (let k = 0; k < x.length; k++) {
+      if (x[k] >= x0 && x[k] <= x1 && y[k] >= y0 && y[k] <= y1 && (holds === null || holds(x[k], y[k]))) rows.push(this.rowOf(this.i[k]));
     }
+    return rows;
+  }
+
+  // Select images by row, whatever is drawn of them; `how` is replace, add or remove.
+  choose(rows, how = "replace") { this.settle(combined(this.chosen, rows, how, images.count)); }
+
+  clear() { this.settle(null); }
+
+  settle(chosen) {
+    this.past.push(this.chosen);
+    if (this.past.length > REMEMBERED) this.past.shift();
+    this.light(chosen);
+  }
+
+  // Go back to what was selected before; false where nothing was.
+  undo() {
+    if (!this.past.length) return false;
+    this.light(this.past.pop());
+    return true;
+  }
+
+  light(chosen) {
+    this.chosen = chosen;
+    this.showChosen();
     this.onselect();
   }
 
   showChosen() {
-    const indices = [];
-    if (this.chosen) for (let k = 0; k < this.i.length; k++) if (this.chosen[this.rowOf(this.i[k])]) indices.push(k);
+    this.crowd.light(this.chosen);
+    this.lightDrawn();
+  }
+
+  lightDrawn() {
+    const indices = [], { chosen, i, now } = this;
+    if (chosen) for (let k = 0; k < i.length; k++) if (chosen[now.rows ? now.rows[i[k]] : i[k]]) indices.push(k);
     this.select(indices);
-    return indices.length;
   }
 
   select(indices) {
@@ -203,12 +245,28 @@ export class AtlasMap {
     this.quiet = false;
   }
 
-  clear() { this.chosen = null; this.select([]); this.onselect(); }
+  // How many of the selected images are not on the map as it is filtered.
+  away() {
+    if (!this.chosen) return 0;
+    const left = this.chosen.slice(), all = this.crowd.all?.i ?? this.i;
+    for (let k = 0; k < all.length; k++) left[this.rowOf(all[k])] = 0;
+    return left.reduce((sum, one) => sum + one, 0);
+  }
 
-  chosenRows() {
-    const rows = [];
-    if (this.chosen) for (let row = 0; row < this.chosen.length; row++) if (this.chosen[row]) rows.push(row);
-    return rows;
+  chosenRows() { return rowsOf(this.chosen); }
+
+  view() {
+    const { x_range: a, y_range: b } = this.plot;
+    return { x0: a.start, x1: a.end, y0: b.start, y1: b.end };
+  }
+
+  // The points in view, drawn one by one or as density: their places in `x` and `y`, and what point each is.
+  inView() {
+    if (this.crowd.grid) return this.crowd.seen();
+    const { x, y } = this.points.data, { x0, x1, y0, y1 } = this.view(), places = new Int32Array(x.length);
+    let n = 0;
+    for (let k = 0; k < x.length; k++) if (x[k] >= x0 && x[k] <= x1 && y[k] >= y0 && y[k] <= y1) places[n++] = k;
+    return { count: n, places: places.subarray(0, n), x, y, point: (k) => this.i[k] };
   }
 
   // -- pointing -------------------------------------------------------------------------------------------------------------
@@ -216,6 +274,7 @@ export class AtlasMap {
   // The drawn point nearest to a place of the map, if it lies within `reach` pixels.
   at(x, y, reach = this.reach) {
     const { x_range, inner_width } = this.plot, unit = (x_range.end - x_range.start) / inner_width;
+    if (this.crowd.grid) return this.crowd.at(x, y, reach * unit);
     const { x: xs, y: ys } = this.points.data;
     let best = null, least = (reach * unit) ** 2;
     for (let k = 0; k < xs.length; k++) {
@@ -236,14 +295,4 @@ export class AtlasMap {
   theme(dark) { this.ringDots.glyph.line_color = { value: dark ? "#ffffff" : "#10141b" }; }
 
   words(space, row) { return { label: labelOf(row), prediction: predictionOf(space, row), split: SPLITS[tables.split[row]] }; }
-}
-
-// `count` colours along a list of `#rrggbb` stops.
-export function ramp(stops, count) {
-  const channels = stops.map((stop) => [1, 3, 5].map((k) => parseInt(stop.slice(k, k + 2), 16)));
-  return Array.from({ length: count }, (_, step) => {
-    const at = (step / (count - 1)) * (stops.length - 1), low = Math.min(Math.floor(at), stops.length - 2), share = at - low;
-    const mixed = channels[low].map((value, k) => Math.round(value + (channels[low + 1][k] - value) * share));
-    return `#${mixed.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
-  });
 }

@@ -1,8 +1,19 @@
 // A new image: dropped on the page or chosen by a button, asked of the network, pinned on the map, told in the side panel.
-import { manifest, images, address, make, classColour, percent } from "./data.js";
-import { bar } from "./panels.js";
+import { manifest, images, address, make } from "./data.js";
+import { enlarge, outputs } from "./picture.js";
+import { Near } from "./near.js";
+import { Deviation } from "./deviation.js";
+import { ActivationMaps } from "./activationmaps.js";
+import { page, on, tell } from "./page.js";
 
 const SLOW = 1500; // milliseconds after which the page says what it waits for
+
+export function startNewImage() {
+  page.newImage = new NewImage({ panel: page.imagePanel, map: page.map, state: page.state, mark: () => page.does.mark(), open: (row, words) => page.does.open(row, null, words), closed: () => page.does.close(),
+    shown: () => { Object.assign(page.state, { row: null, point: null, near: [] }); page.does.mark(); tell("image", null); } });
+  on("space", () => page.newImage.again());
+  on("layout", () => page.newImage.moved());
+}
 
 export class NewImage {
   // `actions`: panel (the image panel), open (a row), shown (the panel shows this image now), closed, map, state.
@@ -89,41 +100,42 @@ export class NewImage {
 
   get showing() { return this.panel.holder.dataset.row === "new"; }
 
-  fill(...parts) {
+  fill(parts, sections = []) {
     this.panel.turn++; // an image that is being fetched for the panel comes too late
-    this.panel.holder.dataset.row = "new";
-    this.panel.holder.replaceChildren(make("div", { class: "panel-head" }, make("h2", {}, "New image"),
-      make("button", { type: "button", onclick: () => this.close() }, "Close")), ...parts.filter(Boolean));
+    this.panel.fill("new", [make("div", { class: "panel-head" }, make("h2", {}, "New image"),
+      make("button", { type: "button", onclick: () => this.close() }, "Close")), ...parts], sections);
   }
 
-  waiting(words) { this.fill(make("p", { class: "file-name" }, this.file.name), make("p", { class: "empty busy" }, words)); }
+  waiting(words) { this.fill([make("p", { class: "file-name" }, this.file.name), make("p", { class: "empty busy" }, words)]); }
 
   refused(words) {
-    this.fill(make("p", { class: "file-name" }, this.file.name), make("div", { class: "notice", role: "alert" }, words),
-      make("p", { class: "note", style: { "margin-top": "10px" } }, "The map and everything else on the page stay as they were."));
+    this.fill([make("p", { class: "file-name" }, this.file.name), make("div", { class: "notice", role: "alert" }, words),
+      make("p", { class: "note", style: { "margin-top": "10px" } }, "The map and everything else on the page stay as they were.")]);
   }
 
   show() {
-    const { space, top, points, distances, metric, thumbnail } = this.answer;
+    const { space, top, points, distances, thumbnail } = this.answer;
     if (this.state.space !== space) return;
     this.shown();
-    this.fill(this.picture(top, thumbnail), top.length ? this.bars(top) : null, this.placed(),
-      this.panel.neighbours(space, { points, distances, metric, ...space.neighbours }));
+    this.fill([this.picture(top, thumbnail), top.length ? outputs(top) : null, this.placed()], this.sections(this.answer));
     this.state.near = points.slice(0, this.panel.k);
     this.mark();
+  }
+
+  // As an image of the atlas has them, but for its way through the layers: it is searched for in this one only.
+  sections({ space, top, points, distances, metric, vectors }) {
+    const near = { points, distances, metric, ...space.neighbours }, place = () => (this.place && !this.place.error ? [this.place.x[0], this.place.y[0]] : null);
+    return [new Near(this.panel, { space, near, row: null, at: place }), new Deviation({ space, row: null, label: -1, predicted: top.length ? top[0].label : -1, vectors }),
+      new ActivationMaps({ space, row: null, file: this.file })];
   }
 
   picture(top, thumbnail) {
     const picture = make("img", { alt: "The new image", src: thumbnail });
     picture.onload = () => { if (Math.max(picture.naturalWidth, picture.naturalHeight) < 100) picture.classList.add("pixels"); };
-    return make("div", { class: "picture" }, make("div", { class: "picture-frame new" }, picture),
+    const frame = make("button", { type: "button", class: "picture-frame new", title: "Enlarge", "aria-label": "The new image: enlarge", onclick: () => enlarge(thumbnail, null, "The new image", this.file.name) }, picture);
+    return make("div", { class: "picture" }, frame,
       make("div", {}, make("div", { class: "verdict" }, make("small", {}, "prediction"), top.length ? top[0].name : "none"),
         make("p", { class: "file-name" }, this.file.name), this.far ? make("span", { class: "badge far" }, "unlike the atlas") : null));
-  }
-
-  bars(top) {
-    return make("div", { class: "bars", role: "list", "aria-label": "Most probable outputs" },
-      ...top.map(({ name, label, probability }) => bar(name, classColour(label), probability, percent(probability))));
   }
 
   get place() { return this.answer?.places[this.state.layout.key] ?? null; }

@@ -1,165 +1,296 @@
-// Class patterns: classes by units, one symmetric scale, a palette whose middle is the page's own ground.
-import { json, numbers, make, segments, several, images, tables } from "./data.js";
-import { ramp } from "./map.js";
+// The patterns tab: classes by units of a layer, one class across layers, two classes or a confusion beside each other.
+import { manifest, images, tables, loadPredictions, json, numbers, make, segments, count, several } from "./data.js";
+import { page, on, at } from "./page.js";
+import { Heat, palette, signed, gradient, span, names } from "./heat.js";
+import { SPLIT_NUMBER, layers, layerOf, layerWords, networkOf, callOf, openedOf, choose, patternsOf, tableOf, figure } from "./layers.js";
+import { confusions, judgedOf } from "./confusion.js";
+import { contrast, falling, loudestOf, options, rowHeight, rowsOf, usesSelectivity } from "./orders.js";
+import { open } from "./dock.js";
 
-const STOPS = {
-  dark: ["#7cc4ff", "#3f8fe0", "#234f86", "#1d2a3c", "#1d2129", "#3a2920", "#8a4718", "#e07a26", "#ffc27a"],
-  light: ["#0b3f86", "#2f78c4", "#86b6e3", "#d5e4f2", "#f3f4f6", "#f8e0cc", "#efab6f", "#d0661a", "#84340a"],
-};
-const SPLIT_NUMBER = { train: 0, "held-out": 1, unknown: 2, all: 3 };
+const FEW = 10; // images of a group below which its mean says little
+const LISTED = 14; // units named below a difference
+const LEAST_TALL = 90; // pixels of the view across layers; a column of more units shows the largest of those that share a pixel
+const NAMED = 46; // pixels of a column from which on it has room for its name
+const PAIRS = 200; // confusions offered in a list
+const VIEWS = [["classes", "classes × units"], ["across", "a class across layers"], ["pair", "two classes"], ["taken", "a confusion"]];
+const ORDERS = [["index", "by index"], ["class", "by class"], ["similar", "by similarity"], ["selective", "by selectivity"]];
+const ROW_ORDERS = [["index", "rows by index"], ["similar", "rows by similarity"], ["name", "rows by name"]];
+
+export function startPatterns() {
+  const panel = new Patterns();
+  for (const what of ["start", "split", "dock-layer", "tab"]) on(what, () => panel.again());
+  on("space", () => { panel.choices(); panel.again(); }); // the network may be another
+  on("theme", () => panel.draw());
+  on("unit", () => panel.draw());
+  page.does.compare = (a, b) => { page.does.tab("patterns"); panel.compare(a, b); };
+}
 
 export class Patterns {
-  constructor(float) {
-    this.float = float;
-    this.at = (id) => document.getElementById(id);
-    this.stat = "mean";
-    this.order = "index";
-    this.turn = 0;
-    this.canvas = this.at("pattern-canvas");
-    segments(this.at("pattern-stat"), [{ id: "mean", title: "mean" }, { id: "std", title: "std" },
-      { id: "contrast", title: "contrast", hint: "the class’s mean less the mean over classes" }], this.stat, (id) => { this.stat = id; this.draw(); });
-    segments(this.at("pattern-order"), [{ id: "index", title: "by index" }, { id: "class", title: "by class", hint: "units stand with the class they stand out for" }],
-      this.order, (id) => { this.order = id; this.draw(); });
-    this.at("patterns-fold").onclick = () => {
-      this.at("patterns-fold").setAttribute("aria-expanded", this.at("patterns-fold").getAttribute("aria-expanded") !== "true");
-      this.unfold();
-    };
-    this.canvas.style.height = `${rowHeight(images.labels.length) * images.labels.length}px`; // its place is kept: the map does not jump
-    this.canvas.onpointermove = (event) => this.point(event);
-    this.canvas.onpointerleave = () => { this.float.hidden = true; };
-    new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
+  constructor() {
+    Object.assign(this, { view: "classes", scaled: "one", stat: "mean", order: "index", rowOrder: "index", across: "index", one: 0, other: 1, pair: null, turn: 0, held: null });
+    this.heat = new Heat(at("pattern-canvas"), at("heat-said"));
+    segments(at("pattern-stat"), [{ id: "mean", title: "mean" }, { id: "std", title: "std", hint: "standard deviation" }, { id: "contrast", title: "contrast", hint: "the class’s mean less the mean over classes" }],
+      this.stat, (id) => { this.stat = id; this.again(); });
+    for (const [id, field] of [["pattern-view", "view"], ["pattern-rows", "rowOrder"], ["pattern-scaled", "scaled"]]) at(id).onchange = (event) => { this[field] = event.target.value; this.controls(); this.again(); };
+    at("pattern-order").onchange = (event) => { this[this.view === "across" ? "across" : "order"] = event.target.value; this.again(); };
+    at("pattern-layer").onchange = (event) => choose(layerOf(event.target.value));
+    at("pattern-one").onchange = (event) => { this.one = Number(event.target.value); this.again(); };
+    at("pattern-other").onchange = (event) => { this.other = Number(event.target.value); this.again(); };
+    at("pattern-pair").onchange = (event) => { this.pair = event.target.value; this.again(); };
+    at("pattern-canvas").style.height = `${rowHeight(images.labels.length) * images.labels.length}px`; // its place is kept: the map does not jump
+    new ResizeObserver(() => this.draw()).observe(at("patterns-body"));
+    this.choices();
+    this.controls();
   }
 
-  // The body is there when it is unfolded and holds something: without patterns the panel is as high as its sentence.
-  unfold() {
-    const open = this.at("patterns-fold").getAttribute("aria-expanded") === "true";
-    for (const id of ["pattern-stat", "pattern-order"]) this.at(id).hidden = !this.held;
-    for (const id of ["patterns-body", "pattern-note"]) this.at(id).hidden = !open || !this.held;
-    if (open) this.draw();
+  // -- what can be chosen --------------------------------------------------------------------------------------------------
+
+  choices() {
+    options(at("pattern-layer"), layers.map((layer) => [layer.key, [layerWords(layer), networkOf(layer)].filter(Boolean).join(" · ")]), page.layer?.key);
+    const there = rowsOf(images.labels);
+    if (!there.includes(this.one)) this.one = there[0];
+    if (!there.includes(this.other) || this.other === this.one) this.other = there.find((code) => code !== this.one) ?? this.one;
+    for (const [id, code] of [["pattern-one", this.one], ["pattern-other", this.other]]) options(at(id), there.map((k) => [String(k), images.labels[k]]), String(code));
+    options(at("pattern-rows"), ROW_ORDERS, this.rowOrder);
+    options(at("pattern-scaled"), [["one", "one scale"], ["own", "a scale for each layer"]], this.scaled);
   }
 
-  async show(space, split) {
-    const turn = ++this.turn, choice = this.at("pattern-layer");
+  controls() {
+    const { view } = this, judged = page.layer && judgedOf(page.layer), spread = this.set();
+    const can = VIEWS.filter(([id]) => (id !== "across" || spread) && (id !== "pair" || rowsOf(images.labels).length > 1) && (id !== "taken" || judged));
+    if (!can.some(([id]) => id === view)) { this.view = "classes"; this.controls(); return; }
+    options(at("pattern-view"), can, view);
+    const orders = { classes: ORDERS, across: [["index", "units by index"], ["value", "units by value"]], pair: [["difference", "by difference"], ...ORDERS], taken: [["difference", "by difference"], ...ORDERS] }[view];
+    if (view !== "across" && !orders.some(([id]) => id === this.order)) this.order = "index";
+    options(at("pattern-order"), orders, view === "across" ? this.across : this.order);
+    at("pattern-stat").hidden = view === "pair" || view === "taken";
+    at("pattern-rows").hidden = view !== "classes";
+    at("pattern-scaled").hidden = view !== "across";
+    at("pattern-one").hidden = view !== "across" && view !== "pair";
+    at("pattern-other").hidden = view !== "pair";
+    at("pattern-layer").hidden = view === "across" || layers.length < 2;
+    at("pattern-pair").hidden = view !== "taken";
+  }
+
+  // The layers across which one class can be drawn: those of the chosen one's network and functional.
+  set() { return page.layer && manifest.across.find(({ layers: keys }) => keys.includes(page.layer.key)); }
+
+  compare(a, b) {
+    Object.assign(this, { view: "taken", pair: `${a} ${b}`, order: "difference" });
+    this.controls();
+    this.again();
+  }
+
+  // -- what is shown -------------------------------------------------------------------------------------------------------
+
+  async again() {
+    if (!open("patterns") || !tables.label) return undefined;
+    const turn = ++this.turn, layer = page.layer, { split } = page.state;
     if (!images.labels.length) return this.none("There are no class patterns here: the images carry no labels.");
-    if (!space.patterns.length) return this.none("No statistics were kept for this layer.");
-    const known = [...choice.options].map((option) => option.value).join();
-    if (known !== space.patterns.map((source) => source.key).join()) {
-      choice.replaceChildren(...space.patterns.map(({ key, layer }) => make("option", { value: key }, layer)));
-    }
-    choice.hidden = space.patterns.length < 2;
-    choice.onchange = () => this.show(space, split);
-    const place = `patterns/${choice.value}/${SPLIT_NUMBER[split]}`;
+    if (!layer) return this.none("No statistics were kept for this layer.");
+    await loadPredictions(layer.predictions).catch(() => {}); // of another network than the map's; without them there are no confusions
+    if (turn !== this.turn) return undefined;
+    this.choices();
+    this.controls();
     try {
-      const told = await json(`${place}.json`);
-      const [mean, std] = await Promise.all([numbers(`${place}/mean.bin`, Float32Array), numbers(`${place}/std.bin`, Float32Array)]);
-      if (turn !== this.turn) return undefined;
-      this.held = { ...told, mean, std, contrast: contrast(mean, told) };
-    } catch { return turn === this.turn ? this.none("The class patterns could not be fetched. Load the page again.") : undefined; }
-    this.at("pattern-title").textContent = this.held.title;
-    this.at("pattern-title").title = this.held.title;
-    this.rows = rowsOf(this.held);
-    const empty = this.rows.filter((k) => !this.held.count[k]).map((k) => this.held.labels[k]), absent = this.held.labels.length - this.rows.length;
-    this.at("pattern-note").textContent = [
-      empty.length ? `No image of these classes is counted here: ${empty.slice(0, 8).join(", ")}${empty.length > 8 ? ` and ${empty.length - 8} more` : ""}.` : "",
-      absent ? `${several(absent, "class")} of which this atlas has no image ${absent === 1 ? "is" : "are"} left out.` : ""].join(" ").trim();
-    this.unfold();
+      const held = await this.read(layer, split), { choice } = this; // the list of confusions may have chosen one
+      if (turn === this.turn) this.take({ ...held, choice });
+    } catch {
+      if (turn === this.turn) this.none(manifest.static ? "These patterns are not in this report: the explorer has them." : "The class patterns could not be fetched. Load the page again.", false);
+    }
     return undefined;
   }
 
-  none(words) {
-    this.held = null;
-    this.at("pattern-title").textContent = words;
-    this.at("pattern-title").title = words;
-    this.at("pattern-layer").hidden = true;
-    this.unfold();
+  async read(layer, split) {
+    if (this.view === "across") return this.readAcross(split);
+    const held = await patternsOf(layer, split);
+    held.layer = layer;
+    held.contrast = contrast(held.mean, held);
+    if (this.view !== "classes") Object.assign(held, await this.readPair(layer, split));
+    const needs = [this.order, this.view === "classes" ? this.rowOrder : null];
+    if (needs.includes("similar")) held.similar = await json(`order/${layer.key}/${SPLIT_NUMBER[split]}.json`);
+    if (needs.includes("selective")) held.table = await tableOf(layer, split);
+    return held;
   }
 
+  async readPair(layer, split) {
+    const pairs = this.view === "taken" ? confusions(layer.predictions, split).pairs.filter(({ other }) => other < images.labels.length) : [];
+    if (this.view === "taken") this.pairs(pairs);
+    if (this.view === "taken" && !this.pair) return { pair: null };
+    const [a, b] = this.view === "taken" ? this.pair.split(" ").map(Number) : [this.one, this.other];
+    return { pair: await json(`pair/${layer.key}/${SPLIT_NUMBER[split]}/${a}/${b}.json`), a, b };
+  }
+
+  pairs(found) {
+    const listed = found.slice(0, PAIRS), known = new Set(listed.map(({ own, other }) => `${own} ${other}`));
+    if (this.pair && !known.has(this.pair)) { const [own, other] = this.pair.split(" ").map(Number); listed.push(found.find((pair) => pair.own === own && pair.other === other) ?? { own, other, count: 0 }); }
+    this.pair ??= listed.length ? `${listed[0].own} ${listed[0].other}` : null;
+    options(at("pattern-pair"), listed.map(({ own, other, count: number }) => [`${own} ${other}`, `${images.labels[own]} taken for ${images.labels[other]} (${count(number)})`]), this.pair);
+  }
+
+  async readAcross(split) {
+    const set = this.set(), parts = set.layers.map(layerOf);
+    const values = await numbers(`across/${set.key}/${set.digest}/${SPLIT_NUMBER[split]}/${this.one}/${this.stat}.bin`, Float32Array);
+    const told = await json(`patterns/${parts[0].key}/${SPLIT_NUMBER[split]}.json`);
+    let from = 0;
+    const columns = parts.map((layer) => { const own = values.subarray(from, from + layer.units); from += layer.units; return { layer, values: own }; });
+    return { ...told, columns, values };
+  }
+
+  // What was chosen, by which it is known whether what is held answers it.
+  get choice() { return [this.view, this.stat, this.order, this.rowOrder, this.one, this.other, this.pair].join(" "); }
+
+  take(held) {
+    this.held = held;
+    this.title(this.words());
+    at("patterns").classList.remove("bare");
+    at("pattern-note").textContent = this.notes().filter(Boolean).join(" ");
+    for (const id of ["patterns-body", "pattern-note"]) at(id).hidden = false;
+    this.draw();
+  }
+
+  // Nothing to draw: why, in words. Where nothing can ever be, the controls go too and the dock is as high as its sentence.
+  none(words, bare = true) {
+    this.held = null;
+    this.title(words);
+    at("patterns").classList.toggle("bare", bare);
+    for (const id of ["patterns-body", "pattern-note"]) at(id).hidden = true;
+  }
+
+  title(words) { at("pattern-title").textContent = words; at("pattern-title").title = words; }
+
+  words() {
+    const { held, view } = this;
+    if (view === "across") return `${images.labels[this.one]}: ${several(held.columns.length, "layer")}, ${several(held.count[this.one], "image")}`;
+    if (view === "classes") return held.title;
+    return held.pair ? `${layerWords(held.layer)} · ${this.lines().map(({ name, number }) => (number === null ? null : `${name}: ${several(number, "image")}`)).filter(Boolean).join(" · ")}` : "No image is taken for another class here.";
+  }
+
+  notes() {
+    const { held, view } = this;
+    if (view === "across") return [new Set(held.columns.map(({ layer }) => layer.units)).size > 1 ? "The layers are of different widths: each is stretched to the height of the widest." : "",
+      held.count[this.one] ? "" : "No image of this class is counted here."];
+    if (view !== "classes") return this.pairNotes();
+    const shown = rowsOf(held.labels), empty = shown.filter((k) => !held.count[k]).map((k) => held.labels[k]), absent = held.labels.length - shown.length;
+    return [empty.length ? `No image of these classes is counted here: ${empty.slice(0, 8).join(", ")}${empty.length > 8 ? ` and ${empty.length - 8} more` : ""}.` : "",
+      absent ? `${several(absent, "class")} of which this atlas has no image ${absent === 1 ? "is" : "are"} left out.` : "",
+      this.order === "selective" && !usesSelectivity(held.table) ? "Some class means are negative, where selectivity is undefined: units stand by how far their class stands out, in standard deviations." : ""];
+  }
+
+  pairNotes() {
+    if (!this.held.pair) return ["No image is taken for another class here."];
+    const few = this.lines().filter(({ number }) => number !== null && number < FEW);
+    return few.map(({ name, number }) => (number ? `${name}: only ${several(number, "image")}, so these means may be chance.` : `${name}: no image here.`));
+  }
+
+  // -- drawing -------------------------------------------------------------------------------------------------------------
+
+  draw() {
+    if (this.held?.choice !== this.choice || at("patterns-body").hidden || !open("patterns")) return;
+    this.colours = palette();
+    at("pattern-list").hidden = at("pattern-columns").hidden = true;
+    at("pattern-canvas").hidden = false;
+    if (this.view === "across") this.drawAcross();
+    else if (this.view === "classes") this.drawClasses();
+    else this.drawPair();
+  }
+
+  drawClasses() {
+    const { held, stat } = this, { units } = held, values = held[stat], rows = this.rows(), order = this.units(), row = rowHeight(rows.length), scale = span(values);
+    names(at("pattern-names"), row, rows.map((k) => ({ name: held.count[k] ? held.labels[k] : `${held.labels[k]} (none)`, title: `${held.labels[k]}: ${several(held.count[k], "image")}`, none: !held.count[k] })));
+    this.heat.show({ rows: rows.length, columns: units, row, value: (line, place) => values[rows[line] * units + order[place]], colour: signed(this.colours, scale.most),
+      words: (line, place) => this.cellWords(rows[line], order[place]), open: (line, place) => this.opened(held.layer, order[place]), marked: this.marked(held.layer, order) });
+    this.scale(scale, Math.min(row * rows.length, 150));
+  }
+
+  cellWords(k, unit) {
+    const { held, stat } = this, place = k * held.units + unit, mean = held.mean[place];
+    return [held.labels[k], Number.isNaN(mean) ? `unit ${unit} · no image here` : `unit ${unit} · ${stat === "contrast" ? `contrast ${figure(held.contrast[place])} · ` : ""}mean ${figure(mean, 4)} ± ${figure(held.std[place], 4)} · ${several(held.count[k], "image")}`];
+  }
+
+  // The three or four lines of a pair: whose they are, over how many images, and their values.
+  lines() {
+    const { pair, a, b } = this.held, [one, other] = [images.labels[a], images.labels[b]], [right, taken, theirs] = pair.mean, said = pair.judged ? " right" : "";
+    return this.view === "pair"
+      ? [{ name: `${one}${said}`, number: pair.count[0], mean: right, std: pair.std[0] }, { name: `${other}${said}`, number: pair.count[2], mean: theirs, std: pair.std[2] },
+        { name: "difference", number: null, mean: pair.classes.difference, effect: pair.classes.effect }]
+      : [{ name: `${one} right`, number: pair.count[0], mean: right, std: pair.std[0] }, { name: `taken for ${other}`, number: pair.count[1], mean: taken, std: pair.std[1] },
+        { name: `${other} right`, number: pair.count[2], mean: theirs, std: pair.std[2] }, { name: "right − taken", number: null, mean: pair.taken.difference, effect: pair.taken.effect }];
+  }
+
+  drawPair() {
+    const { held } = this;
+    at("pattern-canvas").hidden = !held.pair;
+    if (!held.pair) { at("pattern-names").replaceChildren(); at("pattern-scale").replaceChildren(); return; }
+    const lines = this.lines(), { units } = held, order = this.units(), row = 24, scale = span(lines.flatMap(({ mean }) => mean.map((value) => value ?? NaN)));
+    names(at("pattern-names"), row, lines.map(({ name, number }) => ({ name, title: number === null ? name : `${name}: ${several(number, "image")}` })));
+    this.heat.show({ rows: lines.length, columns: units, row, value: (line, place) => lines[line].mean[order[place]] ?? NaN, colour: signed(this.colours, scale.most),
+      words: (line, place) => pairWords(lines[line], order[place]), open: (_, place) => this.opened(held.layer, order[place]), marked: this.marked(held.layer, order) });
+    this.scale(scale, row * lines.length);
+    this.list(lines[lines.length - 1]);
+  }
+
+  // The units that differ most, by effect: each a button that opens it.
+  list({ effect, mean }) {
+    const ranked = effect.map((value, unit) => [value, unit]).filter(([value]) => value !== null).sort((x, y) => Math.abs(y[0]) - Math.abs(x[0])).slice(0, LISTED);
+    at("pattern-list").hidden = !ranked.length;
+    at("pattern-list").replaceChildren(make("span", { class: "note" }, "differ most, in pooled standard deviations"), ...ranked.map(([value, unit]) =>
+      make("button", { type: "button", class: "unit-chip", title: `unit ${unit}: difference of the means ${figure(mean[unit])}`, onclick: () => this.opened(this.held.layer, unit) }, `unit ${unit} `, make("small", {}, `${value > 0 ? "+" : ""}${figure(value, 2)} σ`))));
+  }
+
+  drawAcross() {
+    const { held, colours } = this, { columns } = held, most = Math.max(...columns.map(({ values }) => values.length)), room = Math.max(LEAST_TALL, at("patterns-body").clientHeight - 22), rows = Math.min(most, room), row = Math.max(1, Math.floor(room / rows));
+    const sorted = columns.map(({ values }) => this.sortedUnits(values)), scale = span(held.values), own = this.scaled === "own" ? columns.map(({ values }) => span(values).most) : null;
+    const unitAt = (line, column) => sorted[column][loudestOf(columns[column].values, sorted[column], Math.floor((line * sorted[column].length) / rows), Math.floor(((line + 1) * sorted[column].length) / rows))];
+    const paint = signed(colours, own ? 1 : scale.most), title = (column) => layerWords(columns[column].layer);
+    names(at("pattern-names"), Math.max(row, 15), [{ name: this.across === "index" ? "unit 0 ↓" : "most ↓" }]);
+    this.heat.show({ rows, columns: columns.length, row, value: (line, column) => columns[column].values[unitAt(line, column)] / (own ? own[column] : 1), colour: paint, marked: columns.findIndex(({ layer }) => openedOf(layer) >= 0),
+      words: (line, column) => [`${title(column)} · unit ${unitAt(line, column)}`, `${this.stat} ${figure(columns[column].values[unitAt(line, column)], 4)} · ${images.labels[this.one]} · ${several(held.count[this.one], "image")}`],
+      open: (line, column) => this.opened(columns[column].layer, unitAt(line, column)) });
+    at("pattern-columns").hidden = at("pattern-canvas").clientWidth / columns.length < NAMED;
+    at("pattern-columns").replaceChildren(...columns.map((_, column) => make("span", { title: title(column) }, title(column))));
+    this.scale(own ? { most: 1, beyond: 0, words: "each layer’s own largest" } : scale, Math.min(row * rows, 150));
+  }
+
+  // A layer's units from the top of its column to the end: by number, or the greatest first.
+  sortedUnits(values) {
+    const order = Array.from(values.keys());
+    return this.across === "value" ? order.sort((a, b) => (values[b] || 0) - (values[a] || 0) || a - b) : order;
+  }
+
+  scale({ most, beyond, words = null }, tall) {
+    const shown = most.toPrecision(3), holder = at("pattern-scale");
+    holder.style.setProperty("--tall", `${Math.max(60, Math.min(tall, at("patterns-body").clientHeight))}px`);
+    holder.title = words ?? beyond ? words ?? `${beyond} cells lie beyond the ends of the scale, which are the 99.5th percentile` : "";
+    holder.replaceChildren(make("i", { style: { background: `linear-gradient(0deg, ${gradient(this.colours)})` } }),
+      make("div", {}, make("span", {}, `+${shown}`), make("span", {}, "0"), make("span", {}, `−${shown}`)));
+  }
+
+  opened(layer, unit) { page.does.unit(callOf(layer), unit); }
+
+  marked(layer, order) { return order.indexOf(openedOf(layer)); }
+
+  // -- orders --------------------------------------------------------------------------------------------------------------
+
   units() {
-    const { units, labels, contrast: values } = this.held, all = Array.from({ length: units }, (_, unit) => unit);
-    if (this.order === "index") return all;
+    const { held, order } = this, { units, labels, contrast: values } = held, all = Array.from({ length: units }, (_, unit) => unit);
+    if (order === "similar") return held.similar.units;
+    if (order === "selective") return all.sort(falling(usesSelectivity(held.table) ? held.table.selectivity : held.table.outstanding));
+    if (order === "difference" && held.pair) return all.sort(falling(this.lines().at(-1).mean));
+    if (order !== "class") return all;
     const peak = all.map((unit) => labels.reduce((best, _, k) => (values[k * units + unit] > (values[best * units + unit] ?? -Infinity) ? k : best), 0));
     return all.sort((a, b) => peak[a] - peak[b] || values[peak[b] * units + b] - values[peak[a] * units + a]);
   }
 
-  draw() {
-    if (!this.held || this.canvas.parentElement.hidden) return;
-    const { labels, count: counts, units } = this.held, values = this.held[this.stat];
-    const row = rowHeight(this.rows.length), width = this.canvas.clientWidth, tall = row * this.rows.length;
-    const ratio = devicePixelRatio || 1, scale = span(values), palette = ramp(STOPS[document.documentElement.dataset.theme], 255);
-    this.ordered = this.units();
-    this.row = row;
-    this.canvas.style.height = `${tall}px`;
-    this.canvas.width = Math.round(width * ratio);
-    this.canvas.height = tall * ratio;
-    const columns = Math.max(1, Math.min(units, this.canvas.width)), step = this.canvas.width / columns, gap = step > 5 ? 1 : 0;
-    const context = this.canvas.getContext("2d");
-    this.rows.forEach((k, line) => {
-      for (let column = 0; column < columns; column++) {
-        const value = this.loudest(values, k * units, Math.floor((column * units) / columns), Math.floor(((column + 1) * units) / columns));
-        const left = Math.floor(column * step);
-        if (Number.isNaN(value)) continue;
-        context.fillStyle = palette[Math.max(0, Math.min(254, Math.round(127 + (127 * value) / scale.most)))];
-        context.fillRect(left, line * row * ratio, Math.max(1, Math.floor((column + 1) * step) - left - gap), (row - 1) * ratio);
-      }
-    });
-    this.at("pattern-names").style.setProperty("--row", `${row}px`);
-    this.at("pattern-names").replaceChildren(...this.rows.map((k) =>
-      make("span", { class: counts[k] ? "" : "none", title: `${labels[k]}: ${several(counts[k], "image")}` }, counts[k] ? labels[k] : `${labels[k]} (none)`)));
-    this.drawScale(scale, palette, Math.min(tall, 150));
-  }
-
-  // Where units outnumber pixels a column shows the largest in size of those it stands for.
-  loudest(values, from, first, end) {
-    let found = NaN;
-    for (let place = first; place < end; place++) {
-      const value = values[from + this.ordered[place]];
-      if (!(Math.abs(value) <= Math.abs(found))) found = Number.isNaN(value) ? found : value;
-    }
-    return found;
-  }
-
-  drawScale({ most, beyond }, palette, tall) {
-    const shown = most.toPrecision(3), holder = this.at("pattern-scale");
-    holder.style.setProperty("--tall", `${tall}px`);
-    holder.title = beyond ? `${beyond} cells lie beyond the ends of the scale, which are the 99.5th percentile` : "";
-    holder.replaceChildren(make("i", { style: { background: `linear-gradient(0deg, ${palette.filter((_, k) => k % 16 === 0).join(",")})` } }),
-      make("div", {}, make("span", {}, `+${shown}`), make("span", {}, "0"), make("span", {}, `−${shown}`)));
-  }
-
-  point(event) {
-    if (!this.held) return;
-    const box = this.canvas.getBoundingClientRect(), { units, labels, count: counts } = this.held;
-    const k = this.rows[Math.floor((event.clientY - box.top) / this.row)], place = Math.floor(((event.clientX - box.left) / box.width) * units);
-    if (k === undefined || place < 0 || place >= units) return;
-    const unit = this.ordered[place], value = this.held[this.stat][k * units + unit];
-    this.float.replaceChildren(make("b", {}, labels[k]), `unit ${unit} · ${this.stat} ${Number.isNaN(value) ? "none" : value.toPrecision(4)} · ${several(counts[k], "image")}`);
-    this.float.hidden = false;
-    const { offsetWidth, offsetHeight } = this.float;
-    this.float.style.left = `${Math.min(event.clientX + 14, innerWidth - offsetWidth - 8)}px`;
-    this.float.style.top = `${event.clientY - offsetHeight - 12}px`;
+  rows() {
+    const { held, rowOrder } = this, rows = rowsOf(held.labels), there = new Set(rows);
+    if (rowOrder === "similar") return held.similar.classes.filter((k) => there.has(k));
+    return rowOrder === "name" ? rows.sort((a, b) => held.labels[a].localeCompare(held.labels[b])) : rows;
   }
 }
 
-const rowHeight = (classes) => Math.max(13, Math.min(15, Math.round(180 / Math.max(1, classes)))); // pixels: a line of names needs thirteen
-
-// The classes that have a row: those of which the atlas has an image, or all where it has none of any.
-function rowsOf({ labels }) {
-  const there = new Set(tables.label), rows = labels.map((_, k) => k).filter((k) => there.has(k));
-  return rows.length ? rows : labels.map((_, k) => k);
-}
-
-function contrast(mean, { labels, units, count: counts }) {
-  const found = new Float32Array(mean.length), there = labels.map((_, k) => k).filter((k) => counts[k]);
-  for (let unit = 0; unit < units; unit++) {
-    const middle = there.reduce((sum, k) => sum + mean[k * units + unit], 0) / there.length;
-    for (let k = 0; k < labels.length; k++) found[k * units + unit] = mean[k * units + unit] - middle;
-  }
-  return found;
-}
-
-// The ends of the scale: the 99.5th percentile of the sizes, so that one loud unit does not darken all others.
-function span(values) {
-  const sizes = Float32Array.from(values).map(Math.abs).filter((value) => !Number.isNaN(value)).sort();
-  const most = sizes.length ? sizes[Math.floor(0.995 * (sizes.length - 1))] || sizes[sizes.length - 1] || 1 : 1;
-  return { most, beyond: sizes.reduce((sum, value) => sum + (value > most), 0) };
+function pairWords({ name, number, mean, std, effect }, unit) {
+  if (mean[unit] === null) return [name, `unit ${unit} · no image here`];
+  return [name, number === null ? `unit ${unit} · ${figure(mean[unit], 4)}${effect[unit] === null ? "" : ` · ${figure(effect[unit], 3)} pooled standard deviations`}`
+    : `unit ${unit} · mean ${figure(mean[unit], 4)} ± ${figure(std[unit], 4)} · ${several(number, "image")}`];
 }

@@ -1,13 +1,15 @@
 // Thumbnails instead of dots: when few points are in view, or when asked, drawn from the sheets over the map.
 import { images, sheetAddress, sheetOf } from "./data.js";
 import { OWN, SO_FEW } from "./map.js";
+import { CELL, Squares, nearestIn, withRoom } from "./spread.js";
 
-const CELL = 40; // pixels between thumbnails
 const FEW = 1500; // points in view from which on dots say more
 const CLEAR = 0.85; // of a thumbnail's edge that two of them keep between their middles
 const MIDDLING = 44, SMALLEST = 28; // pixels of a thumbnail
 const REACH = 10; // pixels from a dot within which the pointer means it
-const sheets = new Map();
+const KEPT = 40; // sheets held at a time: each is some 8 MB once it is decoded
+const AT_ONCE = 4; // sheets fetched at a time: those that fill most squares first
+const sheets = new Map(); // the least lately used first
 
 export class Thumbs {
   constructor(map, canvas) {
@@ -28,13 +30,18 @@ export class Thumbs {
   later() { this.waiting ||= requestAnimationFrame(() => { this.waiting = 0; this.draw(); }); }
 
   sheet(number) {
-    if (!sheets.has(number)) {
-      const picture = new Image();
-      picture.onload = () => this.later();
-      picture.src = sheetAddress(number);
-      sheets.set(number, picture);
-    }
-    return sheets.get(number);
+    const picture = sheets.get(number) ?? this.fetched(number);
+    sheets.delete(number);
+    sheets.set(number, picture);
+    return picture;
+  }
+
+  fetched(number) {
+    const picture = new Image();
+    picture.onload = () => this.later();
+    picture.src = sheetAddress(number);
+    if (sheets.size >= KEPT) sheets.delete(sheets.keys().next().value);
+    return picture;
   }
 
   // The switch turns over what is drawn now; where that is what would be drawn unasked, the page decides again.
@@ -47,43 +54,67 @@ export class Thumbs {
     const { canvas, map } = this, { x_range, y_range } = map.plot;
     const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
     canvas.width = width * ratio; canvas.height = height * ratio;
-    const unit = (x_range.end - x_range.start) / width;
-    const inView = this.inView(x_range, y_range), few = map.i.length < SO_FEW;
-    this.unasked = few || inView.length <= Math.min(FEW, map.i.length / 8);
+    // the plot lies in the middle of this canvas, a pixel smaller on each side
+    const { inner_width, inner_height } = map.plot, left = (width - inner_width) / 2, low = (height + inner_height) / 2;
+    const unit = (x_range.end - x_range.start) / inner_width, upward = (y_range.end - y_range.start) / inner_height;
+    const seen = map.inView(), few = map.shown < SO_FEW, inView = seen.count;
+    this.unasked = few || inView <= Math.min(FEW, map.shown / 8);
     this.on = (this.asked ?? this.unasked) && Boolean(map.now);
     this.shown = 0;
     map.setOpacity(this.on ? this.opacity * 0.45 : this.opacity); // what finds no room among the thumbnails stays a dot
     map.reach = REACH;
     if (!this.on) { this.onshown(0, 0); return; }
-    const places = inView.map((k) => ({ k, x: (map.points.data.x[k] - x_range.start) / unit, y: height - (map.points.data.y[k] - y_range.start) / unit }));
-    const own = places.filter((place) => this.marked(place) >= OWN), others = places.filter((place) => this.marked(place) < OWN);
-    const { edge, kept } = few ? fitting([...own, ...others], Math.max(36, Math.min(96, images.edge * 2)))
-      : { edge: Math.max(28, Math.min(CELL - 4, images.edge * 2)), kept: [...spread(others), ...own] };
+    const placed = (k) => ({ k, point: seen.point(k), x: left + (seen.x[k] - x_range.start) / unit, y: low - (seen.y[k] - y_range.start) / upward });
+    const { edge, kept } = few ? this.all(seen, placed) : this.some(seen, placed, unit);
     map.reach = Math.max(REACH, edge * 0.6);
     Object.assign(this, { edge, kept });
-    this.all(kept, edge, ratio);
-    this.onshown(this.shown, inView.length);
+    this.paint(kept, edge, ratio);
+    this.onshown(this.shown, inView);
   }
 
-  all(kept, edge, ratio) {
-    const { canvas, map } = this, context = canvas.getContext("2d");
+  // Of few points all, the open image's first.
+  all({ places }, placed) {
+    const every = Array.from(places, placed), own = every.filter((place) => this.marked(place) >= OWN);
+    return fitting([...own, ...every.filter((place) => this.marked(place) < OWN)], Math.max(36, Math.min(96, images.edge * 2)));
+  }
+
+  // Of many points one for each square of the screen, out of the sheets that are there; and the next sheets are fetched.
+  some(seen, placed, unit) {
+    const { map } = this, squares = new Squares(map.view(), unit), used = new Set();
+    const { chosen } = map, first = chosen ? (k) => chosen[map.rowOf(seen.point(k))] === 1 : undefined;
+    const { best, wanted } = nearestIn(squares, seen.places, seen, this.sheetsOf(seen), ready(), first);
+    const edge = Math.max(28, Math.min(CELL - 4, images.edge * 2));
+    const kept = Array.from(withRoom(squares, best, seen, (CLEAR * edge) / CELL, first), placed).filter((place) => this.marked(place) < OWN);
+    for (const { point } of kept) used.add(sheetOf(map.rowOf(point)));
+    for (const sheet of used) this.sheet(sheet); // lately used
+    this.fetchMore(wanted, used.size);
+    return { edge, kept: [...kept, ...Array.from(seen.places.filter((k) => this.marked({ point: seen.point(k) }) >= OWN), placed)] };
+  }
+
+  sheetsOf({ places, point }) {
+    const found = new Uint16Array(places.length);
+    for (let k = 0; k < found.length; k++) found[k] = sheetOf(this.map.rowOf(point(places[k])));
+    return found;
+  }
+
+  fetchMore(wanted, used) {
+    const coming = [...sheets.values()].filter((picture) => !picture.complete).length;
+    for (const sheet of wanted.filter((number) => !sheets.has(number)).slice(0, Math.min(AT_ONCE - coming, KEPT - used - coming))) this.sheet(sheet);
+  }
+
+  paint(kept, edge, ratio) {
+    const { canvas } = this, context = canvas.getContext("2d");
     context.scale(ratio, ratio);
     context.imageSmoothingEnabled = images.edge >= 48;
     const frame = getComputedStyle(document.documentElement).getPropertyValue("--text");
     for (const place of kept.sort((a, b) => this.marked(a) - this.marked(b))) { // those of the open image and its neighbours on top
-      this.one(context, map.i[place.k], place.x - edge / 2, place.y - edge / 2, edge);
+      this.one(context, place.point, place.x - edge / 2, place.y - edge / 2, edge);
       if (this.marked(place)) outline(context, place.x - edge / 2 - 3, place.y - edge / 2 - 3, edge + 6, 6, frame, this.marked(place));
     }
   }
 
   // How wide a point is ringed: OWN for the open image's, less for its neighbours, nothing for the others.
-  marked({ k }) { return this.map.marked?.get(this.map.i[k]) ?? 0; }
-
-  inView(xr, yr) {
-    const { x, y } = this.map.points.data, found = [];
-    for (let k = 0; k < x.length; k++) if (x[k] >= xr.start && x[k] <= xr.end && y[k] >= yr.start && y[k] <= yr.end) found.push(k);
-    return found;
-  }
+  marked({ point }) { return this.map.marked?.get(point) ?? 0; }
 
   one(context, point, x, y, edge) {
     const row = this.map.rowOf(point);
@@ -97,23 +128,19 @@ export class Thumbs {
   }
 }
 
+// Which sheets can be drawn from: Uint8Array by their numbers.
+function ready() {
+  const found = new Uint8Array(sheetOf(images.count - 1) + 1);
+  for (const [number, picture] of sheets) found[number] = picture.complete && picture.naturalWidth ? 1 : 0;
+  return found;
+}
+
 function outline(context, x, y, edge, radius, colour, width) {
   context.lineWidth = width;
   context.strokeStyle = colour;
   context.beginPath();
   context.roundRect(x, y, edge, edge, radius);
   context.stroke();
-}
-
-// Of many points one for each cell of the screen, so that no two thumbnails overlap by much: the one nearest its middle.
-function spread(places) {
-  const best = new Map();
-  for (const place of places) {
-    const px = place.x / CELL, py = place.y / CELL, cell = `${Math.floor(px)} ${Math.floor(py)}`;
-    const off = (px - Math.floor(px) - 0.5) ** 2 + (py - Math.floor(py) - 0.5) ** 2;
-    if (!best.has(cell) || best.get(cell).off > off) best.set(cell, { place, off });
-  }
-  return [...best.values()].map(({ place }) => place);
 }
 
 // Of few points all, as large as they can be while all find room; nearly all once they grow small, and the rest stay dots.

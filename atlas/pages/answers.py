@@ -1,0 +1,146 @@
+"""What the page fetches: sheets, images, columns and lists, each by an artifact's key and whole numbers only.
+
+Plain functions that know no server: `routes` answers requests with them, and the report holds their answers. Every address
+carries the key of its artifact, which is the hash of what made it: an answer may be kept for ever, and a cached picture can
+never belong to another layout or another atlas.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.errors import AtlasError, one_line
+from atlas.pages import class_answers, colour_answers, doubts, image_answers, selection_answers, unit_answers
+from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, images_of, split_of
+from atlas.pages.shelf import SHELF
+
+STATIC = Path(__file__).parent / "static"
+KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+LARGEST_EDGE = 1024  # pixels of an original as the side panel shows it
+
+
+@functools.cache
+def static_version() -> str:
+    """Return a hash of the page's own files: they are served under it, so that a browser never mixes two versions."""
+    whole = hashlib.sha256()
+    for path in sorted(STATIC.iterdir()):
+        whole.update(path.name.encode() + path.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def answer(address: str) -> Answer:
+    """Return the answer to an address of ROUTES, ``/column/layout-0a1b/xy.bin``; an unknown one raises AtlasError."""
+    for pattern, function in ROUTES:
+        found = re.fullmatch(pattern, address)
+        if found:
+            return function(*found.groups())
+    raise AtlasError(f"there is nothing at {one_line(address, 80)}")
+
+
+def sheet(key: str, number: str) -> Answer:
+    """Return one sheet of thumbnails."""
+    paths = images_of(key).images.thumbnails
+    name = f"{int(number):03d}.webp"
+    if name not in paths:
+        raise AtlasError(f"no sheet {number}")
+    return "image/webp", paths[name].read_bytes()
+
+
+def image(key: str, row: str) -> Answer:
+    """Return one image as it is stored, decoded and encoded anew, at most LARGEST_EDGE pixels wide or high."""
+    picture = _reader(key).image(int(row)).copy()
+    picture.thumbnail((LARGEST_EDGE, LARGEST_EDGE))
+    body = io.BytesIO()
+    picture.save(body, "PNG")
+    return "image/png", body.getvalue()
+
+
+@functools.lru_cache(maxsize=16)
+def _reader(key: str) -> Any:
+    from atlas.data.reading import open_reader  # reads pixels only when a page asks for an original
+
+    view = images_of(key)
+    return open_reader(view.images, view.store.root)
+
+
+def column(key: str, what: str) -> Answer:
+    """Return one column of numbers, little-endian."""
+    values = SHELF.owner(key).column(key, what)
+    return "application/octet-stream", values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def detail(key: str, row: str) -> Answer:
+    """Return what is known of one image."""
+    return as_json(images_of(key).detail(int(row)))
+
+
+def top(key: str, row: str) -> Answer:
+    """Return one image's most probable outputs."""
+    return as_json(SHELF.owner(key).top(key, int(row)))
+
+
+def suspicion(key: str, row: str) -> Answer:
+    """Return how suspicious one image's label is."""
+    return as_json(doubts.suspicion(SHELF.owner(key), key, int(row)))
+
+
+def twins(key: str, row: str) -> Answer:
+    """Return the images in the other split that look the same as one."""
+    return as_json(doubts.twins(SHELF.owner(key), key, int(row)))
+
+
+def nearest(key: str, point: str) -> Answer:
+    """Return the kept neighbours of one point."""
+    return as_json(SHELF.owner(key).nearest(key, int(point)))
+
+
+def patterns(key: str, split: str) -> Answer:
+    """Return the class patterns of a layer without their values: labels, counts, title, units."""
+    found = SHELF.owner(key).patterns(key, split_of(split))
+    return as_json(
+        {
+            "labels": found.labels,
+            "count": found.count.tolist(),
+            "title": found.title,
+            "units": int(found.mean.shape[1]),
+        }
+    )
+
+
+def pattern_values(key: str, split: str, what: str) -> Answer:
+    """Return the values of the class patterns, float32 [class, unit]."""
+    values = getattr(SHELF.owner(key).patterns(key, split_of(split)), what)
+    return "application/octet-stream", np.asarray(values, "<f4").tobytes()
+
+
+def static_file(version: str, name: str) -> Answer:
+    """Return one of the page's own files; the version only keeps caches apart."""
+    path = STATIC / name
+    return KINDS[path.suffix], path.read_bytes()
+
+
+ROUTES: Routes = [
+    (rf"/thumbs/{KEY}/(\d{{1,6}})\.webp", sheet),
+    (rf"/image/{KEY}/{NUMBER}", image),
+    (rf"/column/{KEY}/(label|split|prediction|right|confidence|image|xy|recall|score)\.bin", column),
+    (rf"/detail/{KEY}/{NUMBER}\.json", detail),
+    (rf"/top/{KEY}/{NUMBER}\.json", top),
+    (rf"/suspicion/{KEY}/{NUMBER}\.json", suspicion),
+    (rf"/twins/{KEY}/{NUMBER}\.json", twins),
+    (rf"/nearest/{KEY}/{NUMBER}\.json", nearest),
+    (rf"/patterns/{KEY}/([0-3])\.json", patterns),
+    (rf"/patterns/{KEY}/([0-3])/(mean|std)\.bin", pattern_values),
+    (r"/page/([0-9a-f]{12})/([a-z]+\.(?:css|js|svg))", static_file),
+    *colour_answers.ROUTES,
+    *image_answers.ROUTES,
+    *selection_answers.ROUTES,
+    *unit_answers.ROUTES,
+    *class_answers.ROUTES,
+]

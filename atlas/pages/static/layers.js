@@ -1,0 +1,87 @@
+// Which layer the dock is about, what is known of its units, and how a unit is named: shared by its tabs.
+import { manifest, images, json, numbers } from "./data.js";
+import { page, tell } from "./page.js";
+
+export const SPLIT_NUMBER = { train: 0, "held-out": 1, unknown: 2, all: 3 };
+export const layers = manifest?.statistics ?? [];
+export const layerOf = (key) => layers.find((layer) => layer.key === key);
+const several = new Set(layers.map(({ network }) => network)).size > 1;
+
+export const networkOf = (layer) => (several ? manifest.predictions[layer.predictions]?.network ?? layer.network : null);
+
+// The layer in words: its name, and what tells it from another of that name.
+export function layerWords(layer) {
+  const alike = layers.filter((other) => other.layer === layer.layer && other.network === layer.network).length > 1;
+  return alike ? `${layer.layer} · ${layer.functional}` : layer.layer;
+}
+
+// A layer by its own name, of the network that the map shows first; by the name of a recorded layer, of a space, or by its
+// statistics' key.
+export function layerCalled(name) {
+  const { state } = page, own = layers.filter(({ layer }) => layer === name), recorded = manifest.layers?.find(({ id }) => id === name), space = manifest.spaces.find(({ id }) => id === name);
+  const of = recorded && layers.filter(({ activations }) => activations === recorded.activations);
+  return own.find(({ key }) => key === state.space.statistics) ?? own.find(({ predictions }) => predictions === state.space.predictions)
+    ?? of?.find(({ functional }) => functional === recorded.functional) ?? of?.[0] ?? layerOf(space?.statistics) ?? layerOf(name) ?? own[0] ?? null;
+}
+
+// The shortest name that means this layer: what links and colours call it.
+export function callOf(layer) {
+  const recorded = manifest.layers?.find(({ activations }) => activations === layer.activations);
+  return [layer.layer, recorded?.id].find((name) => name && layerCalled(name) === layer) ?? layer.key;
+}
+
+// Whether a unit's panel is open, of this layer: its number, else -1.
+export const openedOf = (layer) => (page.unit && page.unit.layer === layer ? page.unit.number : -1);
+
+// The layer of the map as the dock has it; of several jointly the first.
+export const layerOfSpace = (space) => layerOf(space.statistics) ?? layerOf(space.patterns[0]?.key) ?? null;
+
+export function choose(layer) {
+  if (page.layer === layer) return;
+  page.layer = layer;
+  tell("dock-layer", layer);
+}
+
+// -- what is fetched of a layer ----------------------------------------------------------------------------------------------
+
+// Class patterns over the split shown: labels, count, mean and std [class, unit], and the contrast; null without labels.
+export async function patternsOf(layer, split) {
+  if (!images.labels.length) return null;
+  const place = `patterns/${layer.key}/${SPLIT_NUMBER[split]}`;
+  const [told, mean, std] = await Promise.all([json(`${place}.json`), numbers(`${place}/mean.bin`, Float32Array), numbers(`${place}/std.bin`, Float32Array)]);
+  return { ...told, mean, std };
+}
+
+export const tableOf = (layer, split) => json(`units/${layer.key}/${SPLIT_NUMBER[split]}.json`);
+
+// The images that excite each unit most, of all splits, and the values: [rank, unit] each, and the quantiles of a few levels.
+export async function topsOf(layer) {
+  const place = `units/${layer.key}`;
+  const [image, value, quantiles] = await Promise.all([numbers(`${place}/top_image.bin`, Int32Array), numbers(`${place}/top_value.bin`, Float32Array), numbers(`${place}/quantiles.bin`, Float32Array)]);
+  return { image, value, quantiles };
+}
+
+// The images that excite one unit most, with their values, the most excited first.
+export function topOf(tops, units, number) {
+  const found = [];
+  for (let place = number; place < tops.image.length; place += units) if (tops.image[place] >= 0 && !Number.isNaN(tops.value[place])) found.push({ row: tops.image[place], value: tops.value[place] });
+  return found;
+}
+
+// One unit's code of every image, the greatest of its points; null where none were kept.
+export async function codesOf(layer, number) {
+  if (!layer.activations) return null;
+  const place = `codes/${layer.activations}/${number}`;
+  const [codes, scale, rows] = await Promise.all([numbers(`${place}.bin`, Uint8Array), json(`${place}.json`),
+    layer.identity ? null : numbers(`column/${layer.activations}/image.bin`, Int32Array)]);
+  if (!rows) return { codes, scale, there: null };
+  const most = new Uint8Array(images.count), there = new Uint8Array(images.count);
+  rows.forEach((row, point) => { there[row] = 1; most[row] = Math.max(most[row], codes[point]); });
+  return { codes: most, scale, there };
+}
+
+export const figure = (value, digits = 3) => (value === null || value === undefined || Number.isNaN(value) ? "–" : value === 0 ? "0" : trimmed(value, digits));
+function trimmed(value, digits) {
+  const text = Math.abs(value) >= 1000 || Math.abs(value) < 0.001 ? value.toPrecision(digits) : String(Number(value.toPrecision(digits)));
+  return text.replace("-", "−");
+}

@@ -1,0 +1,220 @@
+"""The explorer in a real browser at growing sizes, beside embedding-atlas on the same points."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measure
+
+SIZES, QUICK = (10_000, 70_000, 200_000, 1_000_000), (2_500,)
+PART = 10_000  # images of the smaller lasso
+SESSIONS = 20  # opened to see what one more costs the server
+TOGETHER, FEW = 30, 6  # pages at once, each lassoing; in a quick run
+COLUMNS = ["points", "page", "first paint ms", "start MB", "pan frame ms", "longest", "hover frame ms", "longest",
+           "lasso 10 000 ms", "lasso all ms", "lasso all kB", "MB a session"]  # fmt: skip
+OURS = {
+    "ready": "window.AtlasPage?.ready",
+    "place": ".map-place",
+    "words": "document.querySelector('#selection-count').textContent",
+}
+THEIRS = {
+    "ready": "document.querySelector('canvas') && /[0-9] points/.test(document.body.innerText)",
+    "place": "canvas",
+    "words": "(document.body.innerText.match(/[0-9,]+ *[/] *[0-9,]+ points/) ?? [''])[0]",
+}
+PEERS_WHOLE = (0.005, 0.12, 0.995, 0.93)  # clear of the controls that lie on its map
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Time both pages at every size, and thirty of ours at once, and print one table."""
+    parser = measure.arguments(__doc__)
+    parser.add_argument("--sizes", nargs="+", type=int, metavar="POINTS", help=f"how many points; {SIZES} without")
+    asked = parser.parse_args(argv)
+    sizes = asked.sizes or (QUICK if asked.quick else SIZES)
+    with chromium() as browser:
+        peer, notes = find_peer(asked.cache, browser)
+        rows = [row for count in sizes for row in at_size(browser, crowd_of(count, asked.cache), count, peer)]
+        notes += [together(browser, crowd_of(sizes[min(1, len(sizes) - 1)], asked.cache), FEW if asked.quick else TOGETHER)]
+    sentence = (
+        "Milliseconds from opening to first paint, in a fresh browser profile; bytes until three seconds later, "
+        "without Bokeh's own scripts; frames while dragging and while pointing; from letting go of a selection to its new "
+        "count and gallery; the server's anonymous memory for one more session. Chromium without a GPU."
+    )
+    measure.show(sentence, COLUMNS, rows, notes=notes)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Start the browser of the tests."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser.conftest import find_browser
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=find_browser(), args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+        )
+        yield started
+        started.close()
+
+
+def crowd_of(count: int, cache: Path) -> Path:
+    """Return an atlas of `count` points made of the demo's, written where it is missing."""
+    from atlas.pages.view import View
+    from benchmarks._crowd import crowd
+
+    measure.tell(f"an atlas of {count} points")
+    demo = measure.demo_atlas(cache)
+    return crowd(cache / "benchmarks" / "crowds" / str(count), View(demo.store.root), count)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One size
+
+
+def at_size(browser: Any, atlas: Path, count: int, peer: tuple[Path, str] | None) -> list[list[str]]:
+    """Return the rows of one size: ours, and the peer's where there is one."""
+    from atlas.pages.view import View
+    from benchmarks import _embedding_atlas
+    from benchmarks._pages import Timed, explorer
+
+    view, rows = View(atlas), []
+    measure.tell(f"ours at {count} points")
+    with explorer(atlas) as (url, pid):
+        Timed(browser, f"{url}?split=all", **OURS).page.context.close()  # the server has read its files, as on any later day
+        timed = Timed(browser, f"{url}?split=all", **OURS)
+        rows.append([f"{count}", "ours", *gestures(timed, view, ours=True), f"{a_session(url, pid):.2f}"])
+        timed.page.context.close()
+    if peer is None:
+        return rows
+    measure.tell(f"embedding-atlas at {count} points")
+    file = _embedding_atlas.points(view, atlas.parent / f"{count}.parquet")
+    with _embedding_atlas.page(peer[0], file) as (url, _):
+        timed = Timed(browser, url, **THEIRS)
+        rows.append([f"{count}", f"embedding-atlas {peer[1]}", *gestures(timed, view, ours=False), ""])
+        timed.page.context.close()
+    return rows
+
+
+def gestures(timed: Any, view: Any, *, ours: bool) -> list[str]:
+    """Drag, point and select; return the cells from first paint to the bytes of the greatest selection."""
+    from benchmarks._pages import WHOLE
+
+    keys = () if ours else ("Shift",)  # there a drag with shift held selects; here the box is a tool
+    pan, hover = timed.moved(held=True), timed.moved(held=False)
+    if ours:
+        timed.page.evaluate("AtlasPage.map.whole()")
+        timed.page.wait_for_timeout(1000)
+        timed.page.keyboard.press("b")
+        part, _ = timed.swept(around(timed.page, view, PART))
+    else:
+        part, _ = timed.swept((0.35, 0.35, 0.65, 0.65), *keys)
+    every, received = timed.swept(WHOLE if ours else PEERS_WHOLE, *keys)
+    start = f"{timed.start_bytes / 1e6:.2f}"
+    return [f"{timed.first_paint:.0f}", start, f"{pan[0]:.0f}", f"{pan[1]:.0f}", f"{hover[0]:.0f}", f"{hover[1]:.0f}",
+            f"{part:.0f}", f"{every:.0f}", f"{received / 1e3:.1f}"]  # fmt: skip
+
+
+def around(page: Any, view: Any, wanted: int) -> tuple[float, float, float, float]:
+    """Return the part of the map around its middle point that holds about `wanted` points, as shares of its place."""
+    x0, x1, y0, y1 = page.evaluate(
+        "(m => [m.plot.x_range.start, m.plot.x_range.end, m.plot.y_range.start, m.plot.y_range.end])(AtlasPage.map)"
+    )
+    xy = view.xy(view.spaces[0].layouts[0]).astype(float)
+    across, down = (xy[0] - x0) / (x1 - x0), (y1 - xy[1]) / (y1 - y0)
+    x, y = np.median(across), np.median(down)
+    reach = np.sort(np.maximum(np.abs(across - x), np.abs(down - y)))[min(wanted, len(across) - 1)]
+    return max(0.01, x - reach), max(0.01, y - reach), min(0.99, x + reach), min(0.99, y + reach)
+
+
+def a_session(url: str, pid: int) -> float:
+    """Return the megabytes of anonymous memory that one more session costs the server, held open by its websocket."""
+    from bokeh.client import pull_session
+
+    def opened() -> float:  # in a thread of its own: Playwright's loop runs in this one
+        held = [pull_session(url=url) for _ in range(3)]
+        before = anonymous(pid)
+        held += [pull_session(url=url) for _ in range(SESSIONS)]
+        grown = anonymous(pid) - before
+        for session in held:
+            session.close()
+        return grown / SESSIONS / 1e6
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(opened).result()
+
+
+def anonymous(pid: int) -> int:
+    """Return the bytes of anonymous memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Thirty at once, and the peer
+
+
+def together(browser: Any, atlas: Path, count: int) -> str:
+    """Open `count` pages, let all select at one moment, and return in words what was lost and how long they took."""
+    from atlas.pages.view import View
+    from benchmarks._pages import explorer
+
+    act = """async ([moment, x0, x1, wanted]) => {
+      await new Promise((go) => setTimeout(go, moment - Date.now()));
+      const began = performance.now();
+      AtlasPage.map.sweep({ type: "rect", x0, x1, y0: 0, y1: 65535 }, "replace");
+      await new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
+      const cells = document.querySelectorAll("#gallery .cell").length;
+      const right = AtlasPage.map.chosenRows().length === wanted && cells === Math.min(wanted, 200);
+      window.took = [performance.now() - began, right];
+    }"""
+    view = View(atlas)
+    places = view.xy(view.spaces[0].layouts[0])[0]
+    with explorer(atlas) as (url, _), ExitStack() as pages:
+        opened = [
+            pages.enter_context(browser.new_context(viewport={"width": 1280, "height": 800})).new_page()
+            for _ in range(count)
+        ]
+        for page in opened:
+            page.set_default_timeout(300_000)
+            page.goto(f"{url}?split=all")
+        for page in opened:
+            page.wait_for_function("window.AtlasPage?.ready")
+        moment = 1000 * (time.time() + 5)
+        for k, page in enumerate(opened):  # each its own strip of the map
+            x0, x1 = 65535 * k / count, 65535 * (k + 1) / count
+            wanted = int(((places >= x0) & (places <= x1)).sum())
+            page.evaluate(f"(asked) => {{ window.took = null; ({act})(asked); }}", [moment, x0, x1, wanted])
+        took = [page.wait_for_function("window.took").json_value() for page in opened]
+    right, milliseconds = sum(ok for _, ok in took), np.array([t for t, _ in took])
+    return (
+        f"{count} sessions at once over {len(places)} points, each selecting its own strip of the map, in one browser on "
+        f"this machine's cores: {right} of {count} show exactly their images; median {np.median(milliseconds):.0f} ms, "
+        f"p95 {np.percentile(milliseconds, 95):.0f} ms."
+    )
+
+
+def find_peer(cache: Path, browser: Any) -> tuple[tuple[Path, str] | None, list[str]]:
+    """Return embedding-atlas as it can be timed here, and what is to be said of its releases."""
+    from benchmarks import _embedding_atlas
+
+    notes = ["embedding-atlas 0.24 and later draw by WebGPU alone, and nothing where a browser has none, as here."]
+    found = _embedding_atlas.with_webgl(cache)
+    if isinstance(found, str):
+        return None, [found]
+    told = (
+        f"Timed is {found[1]}, the last release with WebGL that this registry has; its smaller selection is a fixed "
+        "rectangle of its map, so that its number differs, and its selections go to its tables and not to a gallery."
+    )
+    return found, [*notes, told]
+
+
+if __name__ == "__main__":
+    main()
