@@ -171,8 +171,10 @@ def together(browser: Any, atlas: Path, count: int) -> str:
       const began = performance.now();
       AtlasPage.map.sweep({ type: "rect", x0, x1, y0: 0, y1: 65535 }, "replace");
       await new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
-      const cells = document.querySelectorAll("#gallery .cell").length;
-      const right = AtlasPage.map.chosenRows().length === wanted && cells === Math.min(wanted, 200);
+      const rows = new Set(AtlasPage.map.chosenRows()), cells = [...document.querySelectorAll("#gallery .cell")];
+      const shown = cells.length > 0 === wanted > 0 && cells.every((cell) => rows.has(Number(cell.dataset.row)));
+      const told = document.querySelector("#selection-count").textContent.replace(/[^0-9]/g, "");
+      const right = rows.size === wanted && shown && Number(told || 0) === wanted;
       window.took = [performance.now() - began, right];
     }"""
     view = View(atlas)

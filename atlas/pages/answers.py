@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from atlas.errors import AtlasError, one_line
 from atlas.pages import class_answers, colour_answers, doubts, image_answers, selection_answers, unit_answers
@@ -23,6 +24,8 @@ from atlas.pages.shelf import SHELF
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+PICKED_QUALITY = 92  # of WebP: of sheets that are WebP themselves nothing more is seen to be lost
+SHEETS_OPEN = 32  # decoded, of all atlases of this process: 6 MB each for thumbnails of 28 pixels, 13 MB for those of 64
 LARGEST_EDGE = 1024  # pixels of an original as the side panel shows it
 
 
@@ -51,6 +54,28 @@ def sheet(key: str, number: str) -> Answer:
     if name not in paths:
         raise AtlasError(f"no sheet {number}")
     return "image/webp", paths[name].read_bytes()
+
+
+def picks(key: str, rows: str) -> Answer:
+    """Return the thumbnails of some images side by side: what a page shows of them, without all sheets they lie in."""
+    images = images_of(key).images
+    wanted = [int(row) for row in rows.split("-")]
+    if max(wanted) >= len(images):
+        raise AtlasError(f"no image {max(wanted)}: there are {len(images)}")
+    edge, across = images.thumbnail_edge, images.sheet_columns
+    strip = Image.new("RGB", (edge * len(wanted), edge))
+    for place, row in enumerate(wanted):
+        number, slot = divmod(row, across * across)
+        x, y = slot % across * edge, slot // across * edge
+        strip.paste(_sheet_opened(key, number).crop((x, y, x + edge, y + edge)), (place * edge, 0))
+    body = io.BytesIO()
+    strip.save(body, "WEBP", quality=PICKED_QUALITY)
+    return "image/webp", body.getvalue()
+
+
+@functools.lru_cache(maxsize=SHEETS_OPEN)
+def _sheet_opened(key: str, number: int) -> Image.Image:
+    return Image.open(io.BytesIO(sheet(key, str(number))[1])).convert("RGB")
 
 
 def image(key: str, row: str) -> Answer:
@@ -128,6 +153,7 @@ def static_file(version: str, name: str) -> Answer:
 
 ROUTES: Routes = [
     (rf"/thumbs/{KEY}/(\d{{1,6}})\.webp", sheet),
+    (rf"/picks/{KEY}/(\d{{1,8}}(?:-\d{{1,8}}){{0,63}})\.webp", picks),
     (rf"/image/{KEY}/{NUMBER}", image),
     (rf"/column/{KEY}/(label|split|prediction|right|confidence|image|xy|recall|score)\.bin", column),
     (rf"/detail/{KEY}/{NUMBER}\.json", detail),

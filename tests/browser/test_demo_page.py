@@ -35,9 +35,9 @@ def test_it_opens_on_the_test_images_and_the_training_images_can_be_added(url: s
     expect(page.locator("body")).to_contain_text("of 70")
     assert page.evaluate("AtlasPage.map.points.data.i.length") == 10_000
     page.get_by_role("radio", name="All").click()
-    page.wait_for_function("AtlasPage.map.points.data.i.length === 70000")
+    page.wait_for_function("AtlasPage.map.shown === 70000")
     page.get_by_role("radio", name="Train").click()
-    page.wait_for_function("AtlasPage.map.points.data.i.length === 60000")
+    page.wait_for_function("AtlasPage.map.shown === 60000")
 
 
 def test_a_mistake_is_shown_with_its_own_image_and_its_own_neighbours(

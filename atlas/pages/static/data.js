@@ -99,6 +99,19 @@ export function thumbStyle(row, edge) {
   };
 }
 
+// Where thumbnails lie in many sheets, those of some images are asked for side by side in one picture, so that no whole sheet is
+// read for each. `boxes` are elements with the image’s row that show it themselves or by their first child, `edge` pixels wide.
+const FEW_SHEETS = 4, AT_ONCE = 60;
+export const inMany = Boolean(images) && !manifest.static && sheetOf(images.count - 1) >= FEW_SHEETS;
+
+export function pictured(boxes, edge) {
+  if (!inMany) return;
+  for (let from = 0; from < boxes.length; from += AT_ONCE) {
+    const some = boxes.slice(from, from + AT_ONCE), picture = `url("${address(`picks/${images.key}/${some.map(({ dataset }) => dataset.row).join("-")}.webp`)}")`;
+    some.forEach((box, k) => Object.assign((box.firstElementChild ?? box).style, { backgroundImage: picture, backgroundSize: `${some.length * edge}px ${edge}px`, backgroundPosition: `${-k * edge}px 0px` }));
+  }
+}
+
 export function segments(holder, choices, chosen, pick) {
   const select = (id) => { for (const b of holder.children) { const on = b.dataset.id === id; b.setAttribute("aria-checked", on); b.tabIndex = on ? 0 : -1; } };
   holder.replaceChildren(...choices.map(({ id, title, small, hint }) =>

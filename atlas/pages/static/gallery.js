@@ -1,7 +1,8 @@
 // All selected images as a grid of which only what is in view is in the page: seventy thousand scroll as twenty do.
-import { make, count } from "./data.js";
+import { make, pictured, count } from "./data.js";
 
 const STEP = 61; // pixels from one thumbnail to the next, as selection.css has it
+const EDGE = 54; // pixels of a thumbnail
 const ENOUGH = 240; // thumbnails that are in the page together
 
 export class Gallery {
@@ -48,13 +49,15 @@ export class Gallery {
   window(from, to, line) {
     if (from === this.from && to === this.to) return;
     for (const [place, cell] of this.cells) if (place < from || place >= to) { cell.remove(); this.cells.delete(place); }
-    const before = document.createDocumentFragment(), after = document.createDocumentFragment(), first = Math.min(...this.cells.keys());
+    const made = [], before = document.createDocumentFragment(), after = document.createDocumentFragment(), first = Math.min(...this.cells.keys());
     for (let place = from; place < to; place++) {
       if (this.cells.has(place)) continue;
       const cell = this.make(place);
       this.cells.set(place, cell);
+      made.push(cell);
       (place < first && first < Infinity ? before : after).append(cell);
     }
+    pictured(made, EDGE);
     this.grid.prepend(before);
     this.grid.append(after);
     this.grid.style.transform = `translateY(${line * STEP}px)`;

@@ -1,5 +1,5 @@
 // One image through the network: its nearest images in every layer, and how many of them are of which class.
-import { manifest, images, tables, json, make, count, percent, classColour } from "./data.js";
+import { manifest, images, tables, json, make, count, percent, classColour, pictured } from "./data.js";
 import { cellFor } from "./parts.js";
 import { page } from "./page.js";
 import { Section, arrowKeys } from "./section.js";
@@ -46,7 +46,9 @@ export class Journey {
     if (!answer) { made.append(make("p", { class: "note" }, "This layer’s neighbours could not be fetched.")); return made; }
     const rows = answer.rows.slice(0, k), mix = mixOf(rows, tables.label);
     head.append(this.bar(mix, k), make("em", {}, this.share(mix, k)));
-    made.append(arrowKeys(make("div", { class: "journey-row" }, ...answer.rows.slice(0, SHOWN).map((row) => cellFor(this.space, row, EDGE, (found) => this.panel.actions.open(found, null))))));
+    const cells = answer.rows.slice(0, SHOWN).map((row) => cellFor(this.space, row, EDGE, (found) => this.panel.actions.open(found, null)));
+    pictured(cells, EDGE);
+    made.append(arrowKeys(make("div", { class: "journey-row" }, ...cells)));
     return made;
   }
 

@@ -60,11 +60,8 @@ function squared(view) {
 
 // The images in view, each once.
 export function inView() {
-  const { map } = page, { x_range: { start: x0, end: x1 }, y_range: { start: y0, end: y1 } } = map.plot, { x, y } = map.points.data;
-  if (map.rowsIn) return [...new Set(map.rowsIn({ x0, x1, y0, y1, holds: () => true }))];
-  const rows = new Set();
-  for (let k = 0; k < x.length; k++) if (x[k] >= x0 && x[k] <= x1 && y[k] >= y0 && y[k] <= y1) rows.add(map.rowOf(map.i[k]));
-  return [...rows];
+  const { map } = page, { x_range: { start: x0, end: x1 }, y_range: { start: y0, end: y1 } } = map.plot;
+  return [...new Set(map.rowsIn({ x0, x1, y0, y1, holds: () => true }))];
 }
 
 // The drawn point nearest the middle of what is seen.

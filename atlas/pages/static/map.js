@@ -12,7 +12,7 @@ const FAINT = "66"; // the alpha of training images beside held-out ones, as in 
 export const OWN = 3; // pixels of a ring around a point of the open image
 const TIGHT = 0.04, ROOMY = 0.26; // of the map's extent left free around it; thumbnails reach beyond their points
 // Points that Bokeh draws, all of them; of more it draws a sample over their density (crowd.js).
-const MOST = { webgl: 200_000, canvas: 100_000 }, SAMPLE = { webgl: 50_000, canvas: 15_000 };
+const MOST = { webgl: 200_000, canvas: 50_000 }, SAMPLE = { webgl: 50_000, canvas: 15_000 };
 const REMEMBERED = 20; // selections that can be gone back to
 const SIZES = [[200, 10], [3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
 
@@ -268,6 +268,9 @@ export class AtlasMap {
     for (let k = 0; k < x.length; k++) if (x[k] >= x0 && x[k] <= x1 && y[k] >= y0 && y[k] <= y1) places[n++] = k;
     return { count: n, places: places.subarray(0, n), x, y, point: (k) => this.i[k] };
   }
+
+  // The points that split, filters and legend leave, each drawn by itself or as density.
+  get drawn() { return this.crowd.grid ? this.crowd.all.i : this.i; }
 
   // -- pointing -------------------------------------------------------------------------------------------------------------
 

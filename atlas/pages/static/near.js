@@ -1,5 +1,5 @@
 // An image's nearest in the layer beside its nearest on the map now shown: what they share, and what the map tears apart.
-import { manifest, json, make, count, several, decimals, percent, segments } from "./data.js";
+import { manifest, json, make, count, several, decimals, percent, segments, pictured } from "./data.js";
 import { cellFor } from "./parts.js";
 import { page } from "./page.js";
 import { Section, arrowKeys } from "./section.js";
@@ -91,11 +91,11 @@ export class Near {
   survey() {
     const { map } = page, rowOf = (point) => map.rowOf(point);
     this.placed = this.at();
-    this.nearby = this.placed ? nearestOnMap({ ...map.now, rowOf }, this.all ? null : map.i, this.placed, this.row, this.most) : [];
+    this.nearby = this.placed ? nearestOnMap({ ...map.now, rowOf }, this.all ? null : map.drawn, this.placed, this.row, this.most) : [];
     const wanted = new Set(this.rows());
     this.drawn = new Set(); // the layer's neighbours that have a point on the map as it is now
-    for (const point of map.i) { const row = map.rowOf(point); if (wanted.has(row)) this.drawn.add(row); }
-    this.among.hidden = map.i.length >= map.now.count;
+    for (const point of map.drawn) { const row = map.rowOf(point); if (wanted.has(row)) this.drawn.add(row); }
+    this.among.hidden = map.drawn.length >= map.now.count;
     this.fill();
   }
 
@@ -122,6 +122,7 @@ export class Near {
     this.grids.layer.replaceChildren(...layer.map((row, rank) => this.cell(space, row, open(near.points[rank]), near.distances[rank].toFixed(digits), shared.has(row), drawn.has(row) ? "" : ", not drawn now")));
     this.grids.map.replaceChildren(...this.onMap.map(({ row, point }) => this.cell(space, row, open(point), place.has(row) ? `№ ${place.get(row)}` : `> ${this.most}`, shared.has(row),
       place.has(row) ? `, number ${place.get(row)} in the layer` : `, not among its ${this.most} nearest in the layer`)));
+    for (const grid of Object.values(this.grids)) pictured([...grid.children], EDGE);
   }
 
   cell(space, row, open, figure, shared, words) {

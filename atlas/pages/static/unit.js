@@ -1,5 +1,5 @@
 // The panel of one unit: what fires it, which classes, how its values lie; and the way to the images that fire it.
-import { manifest, images, make, count, several, percent, classColour } from "./data.js";
+import { manifest, images, make, count, several, percent, classColour, pictured } from "./data.js";
 import { cellFor } from "./parts.js";
 import { page, on, tell, at } from "./page.js";
 import { layerCalled, layerWords, networkOf, callOf, choose, tableOf, patternsOf, topsOf, topOf, codesOf, figure } from "./layers.js";
@@ -102,6 +102,7 @@ export class UnitPanel {
   tops(layer) {
     const grid = make("div", { class: "grid", id: "unit-tops", "aria-label": "Images that fire it most" });
     grid.append(...this.top.map(({ row, value }) => cellFor(page.state.space, row, 40, (found) => page.does.open(found, null), () => [make("em", {}, figure(value))])));
+    pictured([...grid.children], 40);
     const most = layer.functional.startsWith("positions") ? ", by the greatest of an image’s positions" : "";
     return [make("h3", {}, "Fire it most ", make("small", { class: "note" }, `the ${this.top.length} greatest of all ${several(images.count, "image")}${most}`)), grid];
   }

@@ -1,5 +1,5 @@
 // The units tab: a sortable table of a layer's units, each with the images that fire it most.
-import { manifest, images, make, thumbStyle, count, several, percent, classColour } from "./data.js";
+import { manifest, images, make, thumbStyle, pictured, count, several, percent, classColour } from "./data.js";
 import { page, on, at } from "./page.js";
 import { layers, layerOf, layerWords, networkOf, callOf, openedOf, choose, tableOf, topsOf, topOf, figure } from "./layers.js";
 import { options } from "./orders.js";
@@ -51,6 +51,7 @@ export class Units {
     const shown = order.slice(0, this.shown), body = make("tbody", {}, ...shown.map((unit) => this.line(layer, unit, columns, tops)));
     const broken = told.nonfinite.reduce((sum, number) => sum + number, 0);
     at("units-title").textContent = at("units-title").title = [`${several(layer.units, "unit")}${dead ? `, ${count(dead)} never above 0` : ""}`, `mean and std over ${several(told.images, told.noun)}`, broken ? `${several(broken, "value")} not finite, left out` : ""].filter(Boolean).join(" · ");
+    pictured([...body.querySelectorAll(".fired")], EDGE);
     at("units-body").replaceChildren(make("table", { class: "sortable" }, make("thead", {}, make("tr", {}, ...columns.map((column) => this.head(column)), tops ? make("th", { scope: "col", title: `of all ${count(told.all)}, whatever the split` }, "fire it most") : null)), body),
       ...(shown.length < layer.units ? [make("button", { type: "button", class: "button more", onclick: () => { this.shown += PAGE; this.again(); } }, `Show ${Math.min(PAGE, layer.units - shown.length)} more of ${count(layer.units - shown.length)}`)] : []));
     this.mark();
