@@ -21,6 +21,7 @@ from atlas.errors import AtlasError
 from atlas.maps.records import Neighbours
 from atlas.pages import finding, selections
 from atlas.pages.answers import answer
+from atlas.pages.columns import own_names
 from atlas.pages.shelf import SHELF
 from atlas.pages.view import View
 from atlas.patterns.contrast import effect_sizes, moments, split, strongest, without
@@ -305,7 +306,7 @@ def test_a_search_finds_every_file_and_value_that_holds_the_text(view: View, tex
     assert len(found["files"]) + len(found["values"]) <= 50
     assert all(table["path"][one["row"]] == one["path"] for one in found["files"])
     for value in found["values"]:
-        column = table[finding.own_columns(view)[value["column"]]]
+        column = table[own_names(view.images.table)[value["column"]]]
         assert wanted in value["value"].casefold() and value["value"] in set(column.dropna().map(str))
         if "code" in value:
             assert (column.map(str) == value["value"]).sum() == value["images"]

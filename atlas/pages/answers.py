@@ -19,7 +19,7 @@ from PIL import Image
 
 from atlas.errors import AtlasError, one_line
 from atlas.pages import class_answers, colour_answers, doubts, image_answers, selection_answers, unit_answers
-from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, images_of, split_of
+from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, images_of, raw, split_of
 from atlas.pages.shelf import SHELF
 
 STATIC = Path(__file__).parent / "static"
@@ -98,7 +98,7 @@ def _reader(key: str) -> Any:
 def column(key: str, what: str) -> Answer:
     """Return one column of numbers, little-endian."""
     values = SHELF.owner(key).column(key, what)
-    return "application/octet-stream", values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    return raw(values)
 
 
 def detail(key: str, row: str) -> Answer:

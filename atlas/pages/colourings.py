@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from atlas.activations.records import Activations, Statistics
-from atlas.data.records import COLUMNS
 from atlas.errors import AtlasError, one_line
+from atlas.pages.columns import own_names
 from atlas.pages.layers import layer_part, layers
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class Own:
 def own_columns(view: View) -> list[Own]:
     """Return the user's columns of the images table, in its order."""
     table = view.images.table
-    chosen = [column for column in table.columns if column not in COLUMNS]
-    return [_with_classes(view, own_column(str(name), table[name])) for name in chosen]
+    return [_with_classes(view, own_column(name, table[name])) for name in own_names(table)]
 
 
 def own_column(name: str, values: pd.Series[Any]) -> Own:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.activations.records import Predictions
+from atlas.data.records import COLUMNS
 
 COORDINATE_STEPS = 65_535  # the map's coordinates go to the page as uint16: finer than any screen
 CONFIDENCE_STEPS = 65_534  # a confidence as uint16, its last code kept for "none"
@@ -19,6 +20,11 @@ def newest(names: Iterable[str]) -> str | None:
     """Return the last of the names, which was shown last, as the command and `Atlas` take it; None where there is none."""
     found = list(names)
     return found[-1] if found else None
+
+
+def own_names(table: pd.DataFrame) -> list[str]:
+    """Return the names of the user's own columns of an images table, in its order."""
+    return [str(name) for name in table.columns if name not in COLUMNS]
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atlas.data.records import COLUMNS
 from atlas.errors import AtlasError
-from atlas.pages.columns import read_only
+from atlas.pages.columns import own_names, read_only
 from atlas.pages.view import View
 
 LONGEST = 200  # characters of a question
@@ -21,15 +20,10 @@ DAY = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")  # how a date begins
 NO_VALUE = 65_535  # the code of a missing category
 
 
-def own_columns(view: View) -> list[str]:
-    """Return the names of the user's own columns, in the table's order; their place in it is their number on the page."""
-    return [str(name) for name in view.images.table.columns if name not in COLUMNS]
-
-
 @functools.lru_cache(maxsize=32)
 def _own(view: View, number: int) -> tuple[dict[str, Any], np.ndarray]:
     """What the page is told of a column, and its values [image]: float64 of numbers and dates, else uint16 codes."""
-    names = own_columns(view)
+    names = own_names(view.images.table)
     if number >= len(names):
         raise AtlasError(f"no column {number}: there are {len(names)} of the user's own")
     values = view.images.table[names[number]]
@@ -77,7 +71,7 @@ def as_words(values: pd.Series) -> pd.Series:
 
 def about_columns(view: View) -> list[dict[str, Any]]:
     """Return what the page is told of the user's columns: name, kind, missing, and range or values with their counts."""
-    return [_own(view, number)[0] for number in range(len(own_columns(view)))]
+    return [_own(view, number)[0] for number in range(len(own_names(view.images.table)))]
 
 
 def column_values(view: View, number: int) -> np.ndarray:
@@ -100,7 +94,7 @@ def find(view: View, asked: dict[str, Any], blob: bytes) -> dict[str, Any]:
     if not isinstance(text, str) or not 0 < len(text.strip()) <= LONGEST:
         raise AtlasError(f"a search takes 1 to {LONGEST} characters")
     wanted = text.strip().casefold()
-    values = [one for number in range(len(own_columns(view))) for one in _values(view, number, wanted)]
+    values = [one for number in range(len(own_names(view.images.table))) for one in _values(view, number, wanted)]
     rows = matches(view, wanted)
     left = MOST - min(len(values), MOST // 2)  # files are not crowded out by values, nor values by files
     table = view.images.table
@@ -145,5 +139,5 @@ def _values(view: View, number: int, wanted: str) -> list[dict[str, Any]]:
 
 @functools.lru_cache(maxsize=8)
 def _words(view: View, number: int) -> list[str | None]:
-    values = as_words(view.images.table[own_columns(view)[number]])
+    values = as_words(view.images.table[own_names(view.images.table)[number]])
     return [value.casefold() if isinstance(value, str) else None for value in values]

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas.activations.records import Activations
-from atlas.data.records import COLUMNS, SPLITS
+from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, one_line
 from atlas.pages.answers import answer
+from atlas.pages.columns import own_names
 from atlas.pages.held import Entry, Held, fewer_bits, packed, rounded
 from atlas.pages.shelf import asking
 from atlas.pages.view import ALL_SPLITS, View
@@ -111,8 +112,7 @@ def values_of_units(view: View, name: str, layer: str) -> Iterator[Wish]:
 def own_columns(view: View) -> Iterator[Wish]:
     """Yield the user's own columns, to colour, to filter and to search by."""
     yield Wish(f"columns/{view.images_name}.json", most=LARGEST, what="the values of your own columns")
-    own = [str(name) for name in view.images.table.columns if name not in COLUMNS]
-    for number, name in enumerate(own):
+    for number, name in enumerate(own_names(view.images.table)):
         for kind in ("own", "columns"):
             yield Wish(f"{kind}/{view.images_name}/{number}.bin", 1, most=LARGEST, what=f"the column {one_line(name, 40)}")
         yield Wish(f"own/{view.images_name}/{number}.json", most=LARGEST, what=f"the column {one_line(name, 40)}")

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from atlas.pages import finding, selections
-from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, images_of
+from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, images_of, raw
 from atlas.pages.shelf import SHELF
 from atlas.pages.view import View
 
@@ -24,13 +22,12 @@ def columns(key: str) -> Answer:
 
 def own_column(key: str, number: str) -> Answer:
     """Return one of the user's columns, little-endian."""
-    values = finding.column_values(images_of(key), int(number))
-    return "application/octet-stream", values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    return raw(finding.column_values(images_of(key), int(number)))
 
 
 def unusual(key: str) -> Answer:
     """Return how far each point of a layer is from its neighbours, float32."""
-    return "application/octet-stream", np.asarray(selections.unusual(SHELF.owner(key), key), "<f4").tobytes()
+    return raw(selections.unusual(SHELF.owner(key), key))
 
 
 ROUTES: Routes = [

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from atlas.activations.records import Activations, Predictions, Statistics
-from atlas.data.records import COLUMNS, SPLITS, Images
+from atlas.data.records import SPLITS, Images
 from atlas.errors import AtlasError, one_line
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.pages import doubts
-from atlas.pages.columns import confidence_codes, newest, output_name, quantise, read_only, text
+from atlas.pages.columns import confidence_codes, newest, output_name, own_names, quantise, read_only, text
 from atlas.pages.opening import Start, start
 from atlas.patterns.classes import ClassPatterns, class_patterns
 from atlas.store import Store, inputs_of
@@ -216,7 +216,7 @@ class View:
         if not 0 <= row < len(self.images):
             raise AtlasError(f"no image {row}: there are {len(self.images)}")
         entry = self.images.table.iloc[row]
-        own = {str(name): text(entry[name]) for name in self.images.table.columns if name not in COLUMNS}
+        own = {name: text(entry[name]) for name in own_names(self.images.table)}
         return {
             "row": row,
             **{name: text(entry[name]) for name in ("image_id", "path", "label", "split", "mode", "error")},
