@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from atlas import notes, truth
+from atlas import argued, notes, truth
 from atlas.activations.assemble import vectors_of
 from atlas.activations.records import Activations, Statistics, Vectors
 from atlas.data.hashes import file_sha256
@@ -28,6 +28,8 @@ from atlas.seeing import Seeing, one_each
 
 if TYPE_CHECKING:
     from atlas.models.network import Network
+    from atlas.preferred.records import Preferred
+    from atlas.progress import Progress
     from atlas.serving import Shown
 
 IMAGE_ID = re.compile(r"[0-9a-f]{16}(-[0-9]+)?")
@@ -352,6 +354,41 @@ class Atlas(Holdings):
             best, chances = best[best >= 0], chances[best >= 0]
         names = self.predictions.map.names
         return pd.DataFrame({"output": best, "prediction": [names[b] for b in best], "probability": chances})
+
+    # -- what a unit wants to see -------------------------------------------------------------------------------------------
+
+    def preferred(
+        self,
+        layer: str | int | None = None,
+        units: Sequence[int] | str | None = None,
+        *,
+        progress: Progress | None = None,
+        device: str = "auto",
+        **choices: Any,
+    ) -> Preferred:
+        """Synthesise the preferred inputs of units of a layer, keep them in the atlas and return their record. Needs torch.
+
+        `units` are numbers, or ``"all"``; by default all of a small layer, and of a larger one those that stand out most.
+        Its ``images`` are uint8 [picture, y, x, rgb], with ``units``, ``activation``, ``percentile`` among the real
+        images' activations, and ``converged``; ``table()`` has one row per picture. The choices are those of
+        `atlas.preferring.Choices`: ``param``, ``steps``, ``size``, ``rate``, ``restarts``, ``variants``, ``seed``,
+        ``untrained``.
+        """
+        from atlas.preferring import preferred
+
+        return preferred(self, layer=layer, units=units, progress=progress, device=device, **choices)
+
+    def attribution(self, layer: str | None = None) -> Vectors:
+        """Return how much each point of a layer argues for each output, [point, output]; `atlas icons` attributes it."""
+        return argued.attribution(self, layer)
+
+    def cells(self, layer: str | None = None, method: str = "umap", *, size: int | None = None) -> pd.DataFrame:
+        """Return one row per cell of a layout, of the grid of one size or of all.
+
+        Columns: cell, size, column, row, points, images, few, output (what its points argue for most), attribution, opacity,
+        label (the most frequent), purity, parent.
+        """
+        return argued.cells_frame(self, layer, method, size=size)
 
     # -- to show to others --------------------------------------------------------------------------------------------------
 

@@ -207,6 +207,7 @@ def build(
     seed: Annotated[int, typer.Option(help="Seed of every choice made by chance.")] = 0,
     title: Annotated[str | None, typer.Option(help="The atlas's title.")] = None,
     verify: Annotated[bool, typer.Option(help="Hash every image file anew.")] = False,
+    preferred: Annotated[bool, typer.Option("--preferred", help="Then the preferred inputs of each layer.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what it would take: points, bytes, time.")] = False,
 ) -> None:
     """Build an atlas: record activations, find neighbours, lay out. What stands already is not built again."""
@@ -226,6 +227,8 @@ def build(
         say(text_estimate(estimate(todo)))
         return
     atlas = pipeline.execute(todo, told)
+    if preferred:
+        pipeline.draw_preferred(atlas, todo.network, told)
     say(f"the atlas stands in {atlas.store.root}\nlook at it: atlas serve {atlas.store.root}")
 
 
@@ -332,6 +335,74 @@ def suspects(
     from atlas.verbs import suspects as run
 
     tell(run(atlas, layer=layer, leaks=leaks, out=out), as_json=as_json, text=text_suspects)
+
+
+@app.command()
+@early
+def preferred(
+    atlas: AtlasArgument,
+    layer: LayerOption = None,
+    network: NetworkOption = None,
+    unit: Annotated[list[int] | None, typer.Option("--unit", "-u", help="A unit by its number; repeat.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All units of the layer.")] = False,
+    param: Annotated[
+        str | None, typer.Option(help="pixel, fourier, maco or pca; default: what fits the network's input.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the ascent.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels of a picture's edge; default: the network's, at most 128.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Step of the optimiser; default: the parameterisation's own.")] = None,
+    restarts: Annotated[int | None, typer.Option(help="Starts per unit, of which the best is kept.")] = None,
+    variants: Annotated[int | None, typer.Option(help="Reconstructions of each unit, made unlike and all kept.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the starts and of the transforms.")] = 0,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Also of an untrained network, and without the dataset's prior.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A sheet with real images beside: PNG, SVG, PDF.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Synthesise the inputs that units prefer, by gradient ascent, and hold them against real images."""
+    from atlas.tables import text_preferred
+    from atlas.verbs import preferred as run
+
+    if unit and every:
+        raise AtlasError("--unit and --all exclude each other: give one of them")
+    answer = run(
+        atlas, layer=layer, network=network, units="all" if every else unit or None, controls=controls, out=out,
+        param=param, steps=steps, size=size, rate=rate, restarts=restarts, variants=variants, seed=seed, device=device,
+        progress=progress(),
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_preferred)
+
+
+@app.command()
+@early
+def icons(
+    atlas: AtlasArgument,
+    layer: LayerOption = None,
+    method: Annotated[str, typer.Option(help="Whose layout: umap, tsne or pca.")] = "umap",
+    network: NetworkOption = None,
+    grid: Annotated[list[int] | None, typer.Option("--grid", "-g", help="Cells a side; repeat; default: 8 and 16.")] = None,
+    param: Annotated[str | None, typer.Option(help="pixel, fourier, maco or pca; default: what fits the input.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps for the coarsest grid; finer ones take half as many.")] = 128,
+    size: Annotated[int | None, typer.Option(help="Pixels of an icon's edge.")] = None,
+    whiten: Annotated[bool, typer.Option("--whiten", help="Weigh units that vary together as one.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the starts and of the transforms.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the finest grid as a PNG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the activation atlas of icons: what the network sees in each cell of a layout, and what it argues for."""
+    from atlas.tables import text_icons
+    from atlas.verbs import icons as run
+
+    answer = run(
+        atlas, layer=layer, method=method, network=network, sizes=grid or None, param=param, steps=steps, size=size,
+        whiten=whiten, seed=seed, device=device, out=out, progress=progress(),
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_icons)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from atlas.progress import Progress
 MODEL = "atlas:conv6@fashion-mnist"
 IMAGES = "fashion-mnist"
 LAYERS = ("pool4", "relu_fc1", "logits")
+DESCRIPTOR = "relu_fc1"
 LAYOUTS = ("tsne:relu_fc1", "umap", "umap:joint", "pca:relu_fc1")
 
 
@@ -28,11 +29,21 @@ def demo(
 
     progress = progress or Progress()
     folder, started = Path(cache) / IMAGES, time.monotonic()
-    atlas = build(MODEL, IMAGES, cache=folder, layers=LAYERS, layouts=LAYOUTS, title="Fashion-MNIST", progress=progress)
+    build(MODEL, IMAGES, cache=folder, layers=LAYERS, layouts=LAYOUTS, title="Fashion-MNIST", progress=progress)
+    atlas = draw(Atlas(folder), progress)
     for line in closing_words(atlas, folder, progress, time.monotonic() - started):
         say(line)
     say(f"the same in one file:     {demo_report(atlas)}")
     return atlas
+
+
+def draw(atlas: Atlas, progress: Progress) -> Atlas:
+    """Draw what is synthesised: preferred inputs of every layer's units, icons of the descriptor's map."""
+    from atlas.iconing import icons
+
+    for layer in LAYERS:
+        atlas.preferred(layer, progress=progress)
+    return icons(atlas, DESCRIPTOR, progress=progress)
 
 
 def demo_report(atlas: Atlas) -> Path:
@@ -54,6 +65,7 @@ def closing_words(atlas: Atlas, folder: Path, progress: Progress, seconds: float
         *(f"  {name:<{width}} {taken:6.1f} s" for name, taken in stages.items()),
         "",
         f"an image's neighbours:   {command} query {folder} {test_image} -k 5 --sheet neighbours.png",
+        f"what the classes are:    {command} preferred {folder} --layer logits -o preferred.png",
         f"the classes' patterns:   {command} patterns {folder} --stat mean -o patterns.png",
         f"your own:                {command} build torchvision:resnet50 PHOTOS/ --cache cache/mine",
         f"                         {command} serve cache/mine",

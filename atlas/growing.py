@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from atlas.arguing import attribute_all, attributions_by, cells_of
 from atlas.atlas import Atlas
 from atlas.data.growing import Standing, grow
 from atlas.data.hashes import FILE, FileHashes
@@ -130,12 +131,35 @@ def _grow_network(
         old: _neighbours(member.atlas, old, replaced, refit=refit, progress=progress)
         for old in member.atlas.names("neighbours")
     }
-    layouts = [
-        _layout(member.atlas, old, replaced, lists, refit=refit, progress=progress) for old in member.atlas.names("layout")
-    ]
+    layouts = {
+        old: _layout(member.atlas, old, replaced, lists, refit=refit, progress=progress)
+        for old in member.atlas.names("layout")
+    }
     with progress.stage("class spread, label suspects and leaks", len(lists)) as advance:
         judged = _truths(member.atlas, standing.name, names, replaced, lists, advance)
-    return [*names, *lists.values(), *layouts, *judged]
+    argued = _argued(member, standing, replaced, layouts, run, progress)
+    return [*names, *lists.values(), *layouts.values(), *judged, *argued]
+
+
+def _argued(
+    member: Member,
+    standing: Standing,
+    replaced: Mapping[str, str],
+    layouts: Mapping[str, str],
+    run: Mapping[str, Any],
+    progress: Progress,
+) -> list[str]:
+    """Attribute the new points of the layers that were attributed, and make the cells that were made over all points."""
+    atlas = member.atlas
+    names = [replaced[old] for name in atlas.names("attributions") for old in atlas.inputs(name, "activations")]
+    made = attribute_all(atlas.store, names, member.network, dataset=standing.dataset, run=run, progress=progress)
+    argued, grids = attributions_by(atlas.store, made), [atlas.field(name, "sizes") for name in atlas.names("cells")]
+    old = [atlas.inputs(name, "layout")[0] for name in atlas.names("cells")]
+    with progress.stage("cells", len(old)) as advance:
+        for name, sizes in zip(old, grids, strict=True):
+            made.append(cells_of(atlas.store, layouts[name], argued, sizes=sizes))
+            advance(1)
+    return made
 
 
 def _truths(

@@ -51,6 +51,7 @@ def build(
     cache: str | os.PathLike[str] | None = None,
     layers: Sequence[str | int] = (),
     layouts: Sequence[str] = ("umap",),
+    preferred: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> Atlas:
@@ -59,11 +60,24 @@ def build(
     With `into`, an atlas that stands, `model` becomes one more network of it, over its images.
 
     What stands already is not built again. `layers` are names or numbers of `atlas layers`, each optionally with its
-    functional (``layer3=max``); `layouts` as `atlas.planning.parse_layouts` reads them. The further options are those of
-    `plan`. A user's mistake raises AtlasError before the long work starts.
+    functional (``layer3=max``); `layouts` as `atlas.planning.parse_layouts` reads them; with `preferred` the preferred
+    inputs of each of the layers follow. The further options are those of `plan`. A user's mistake raises AtlasError
+    before the long work starts.
     """
     progress = progress or Progress()
-    return execute(plan(model, images, cache=cache, layers=layers, layouts=layouts, progress=progress, **options), progress)
+    todo = plan(model, images, cache=cache, layers=layers, layouts=layouts, progress=progress, **options)
+    built = execute(todo, progress)
+    return draw_preferred(built, todo.network, progress) if preferred else built
+
+
+def draw_preferred(built: Atlas, network: Network, progress: Progress) -> Atlas:
+    """Draw the preferred inputs of each recorded layer of `network`, loaded already; return the atlas open anew."""
+    from atlas.atlas import Atlas
+
+    opened = Atlas(built.store.root, networks={built.names("network")[-1]: network})
+    for layer in opened.layers:
+        opened.preferred(layer, progress=progress)
+    return Atlas(built.store.root)
 
 
 def plan(

@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.activations.assemble import make_activations, make_predictions, merge_statistics, vectors_of
-from atlas.activations.records import Activations, PartLayer, PartLogits, PartMoments, Predictions, Statistics
+from atlas.activations.attributed import attributions_of, make_attributions
+from atlas.activations.records import (
+    Activations,
+    Attributions,
+    PartAttribution,
+    PartLayer,
+    PartLogits,
+    PartMoments,
+    Predictions,
+    Statistics,
+)
 from atlas.data.records import Images
 from atlas.errors import about
-from atlas.maps.records import Layout, Neighbours
+from atlas.maps.records import Cells, Layout, Neighbours
 from atlas.models.records import ClassMap
 from atlas.patterns.leaks import NEAREST as LEAKS_K
 from atlas.patterns.leaks import Leaks, both_splits, find_leaks
@@ -21,7 +31,7 @@ from atlas.patterns.suspects import Suspects, label_suspects
 from atlas.patterns.voting import VOTERS
 from atlas.planning import LayerChoice, LayoutChoice
 from atlas.progress import Progress
-from atlas.store import Recipe, Store
+from atlas.store import Recipe, Store, inputs_of
 from atlas.tables import text_accuracy
 
 if TYPE_CHECKING:
@@ -206,6 +216,46 @@ def extend_layout(
         return extend(known, vectors, *lists, seed=asked["seed"], progress=progress)
 
     store.build(recipe, Layout, make)
+    return recipe.name
+
+
+def build_attributions(store: Store, activations: str, parts: list[str]) -> str:
+    """How much each point of a layer argues for each output, from the parts of a pass that attributed it."""
+    header = store.header(activations)
+    fields = header["fields"]
+    inputs = {role: header["inputs"][role] for role in ("images", "network")}
+    inputs |= {"activations": [activations], "parts": parts}
+    asked = {"layer": fields["layer"], "functional": fields["functional"]}
+
+    def make() -> Attributions:
+        return make_attributions(parts, [store.read(name, PartAttribution) for name in parts], number=fields["number"])
+
+    recipe = Recipe("attributions", 1, asked, inputs)
+    store.build(recipe, Attributions, make)
+    return recipe.name
+
+
+def build_cells(
+    store: Store, layout: str, images: str, *, attributions: str | None = None, sizes: Sequence[int] | None = None
+) -> str:
+    """The cells of one layout in grids of `sizes`, by default as many as fit its number of points."""
+    from atlas.maps.cells import make_cells
+    from atlas.maps.grids import check_sizes, default_sizes
+
+    names = inputs_of(store.header(layout), "activations")
+    points = store.read(names[0], Activations).point_image
+    sizes = default_sizes(len(points)) if sizes is None else check_sizes(sizes)
+    inputs = {"images": images, "layout": layout, "activations": names, "attributions": attributions or []}
+    recipe = Recipe("cells", 1, {"sizes": list(sizes)}, inputs, ("numpy",))
+
+    def make() -> Cells:
+        seen, argued = store.read(images, Images), store.read(attributions, Attributions) if attributions else None
+        return make_cells(
+            store.read(layout, Layout), _read_blocks(store, names), points, seen.codes, seen.labels, sizes=sizes,
+            attribution=attributions_of(store, argued) if argued else None, attributed=argued.layer if argued else None,
+        )  # fmt: skip
+
+    store.build(recipe, Cells, make)
     return recipe.name
 
 

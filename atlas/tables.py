@@ -80,6 +80,43 @@ def text_suspects(answer: dict[str, Any], most: int = 20) -> str:
     return "\n".join([answer["title"], *(["", text_table(table)] if rows else []), *(file or rest)])
 
 
+def text_preferred(answer: dict[str, Any]) -> str:
+    """Return what `atlas preferred` says: what was raised and how, a row per picture, what was not drawn."""
+    import pandas as pd
+
+    table = pd.DataFrame(answer["pictures"])
+    table["state"] = table["failure"].where(
+        table["failure"] != "", table["converged"].map({True: "converged", False: "rising"})
+    )
+    shown = table[["unit", "variant", "activation", "best_real", "percentile", "steps", "state"]].round(3)
+    if (shown["variant"] == 0).all():
+        shown = shown.drop(columns="variant")
+    lines = [
+        f"raised: {answer['objective']}",
+        f"images: {answer['prior']}; at every step {answer['transforms']}",
+        f"percentiles are among {answer['real']}",
+        "",
+        text_table(shown),
+    ]
+    if answer["dead"]:
+        lines += ["", f"dead, never varying over the real images, not drawn: units {', '.join(map(str, answer['dead']))}"]
+    return "\n".join(lines + ([f"written to {answer['file']}"] if answer["file"] else []))
+
+
+def text_icons(answer: dict[str, Any]) -> str:
+    """Return what `atlas icons` says: a row per grid, and where the picture is."""
+    import pandas as pd
+
+    lines = [
+        f"icons of {answer['layer']} on its {answer['method']} layout, drawn in {answer['prior']}",
+        "",
+        text_table(pd.DataFrame(answer["grids"])),
+        "",
+        "failed: the cosine of an icon's activation to its cell's mean is below 0.5; few: of fewer than 5 images",
+    ]
+    return "\n".join(lines + ([f"written to {answer['file']}"] if answer["file"] else []))
+
+
 def text_estimate(cost: dict[str, Any]) -> str:
     """Return what `atlas build --dry-run` says."""
     minutes, seconds = divmod(cost["seconds"], 60)

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from atlas.atlas import Atlas, open_atlas
@@ -265,6 +266,97 @@ def suspects(
         write_table(table, Path(out))
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     return {"layer": table.attrs["layer"], "title": title, "file": None if out is None else str(out), "rows": rows}
+
+
+def preferred(
+    atlas: str | os.PathLike[str] | Atlas,
+    *,
+    layer: str | None = None,
+    network: str | int | None = None,
+    units: Sequence[int] | str | None = None,
+    controls: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> dict[str, Any]:
+    """Draw the preferred inputs of units of a layer, as `Atlas.preferred` does; return how each came out.
+
+    With `controls` also what the same method draws of an untrained network, and the picture without the dataset's prior
+    where the choice has one. `out` names a picture, PNG, SVG or PDF, of them beside the real images that excite each
+    unit.
+    """
+    from atlas.pages import figures
+
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas, network=network)
+    if out is not None:
+        check_writable(out, figures.SUFFIXES)
+    with damage_told(opened.store.root):
+        layer = opened.layer_name(layer)
+    records = [opened.preferred(layer, units, progress=progress, **choices)]
+    drawn = records[0]
+    if controls:
+        same = choices | {"untrained": True}
+        others = [same] + ([choices | {"param": "fourier"}] if drawn.parameterisation not in ("fourier", "pixel") else [])
+        records += [opened.preferred(layer, drawn.units.tolist(), progress=progress, **other) for other in others]
+    if out is not None:
+        from atlas.unit_sheet import write_sheet as write_units
+
+        write_units(opened, records, Path(out))
+    return {
+        "layer": drawn.layer,
+        "objective": drawn.objective,
+        "prior": drawn.prior,
+        "transforms": drawn.transforms,
+        "real": drawn.real,
+        "dead": drawn.dead,
+        "file": None if out is None else str(out),
+        "pictures": drawn.table().to_dict("records"),
+    }
+
+
+def icons(
+    atlas: str | os.PathLike[str] | Atlas,
+    *,
+    layer: str | None = None,
+    method: str = "umap",
+    network: str | int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> dict[str, Any]:
+    """Draw the icons of a layout's cells, as `atlas.iconing.icons` does; return how they came out, grid by grid.
+
+    `out` names a PNG of the finest grid.
+    """
+    from atlas.iconing import icons as draw
+    from atlas.iconing import icons_of, write_grid
+
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas, network=network)
+    if out is not None:
+        check_writable(out, (".png",))
+    opened = draw(opened, layer, method, progress=progress, **choices)
+    found, cells = icons_of(opened, layer, method)
+    if out is not None:
+        write_grid(found, cells, Path(out))
+    failed, few = np.asarray(found.failed), np.asarray(cells.few)
+    grids = [(size, cells.grid == number) for number, size in enumerate(cells.sizes)]
+    return {
+        "layer": found.layer,
+        "method": method,
+        "prior": found.prior,
+        "file": None if out is None else str(out),
+        "grids": [
+            {
+                "size": size,
+                "cells": int(own.sum()),
+                "points": int(cells.points[own].sum()),
+                "failed": int((failed & own).sum()),
+                "few": int((few & own).sum()),
+                "cosine": round(float(np.median(found.cosine[own])), 3) if own.any() else None,
+            }
+            for size, own in grids
+        ],
+    }
 
 
 def report(atlas: str | os.PathLike[str] | Atlas, out: str | os.PathLike[str], **options: Any) -> dict[str, Any]:

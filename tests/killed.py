@@ -17,7 +17,8 @@ from atlas.machine import cap_threads
 cap_threads(1)
 
 import atlas  # noqa: E402
-from atlas.activations import records  # noqa: E402
+from atlas import arguing  # noqa: E402
+from atlas.activations import attribution, records  # noqa: E402
 from tests import tiny  # noqa: E402
 
 PART = 16  # several parts of so few images
@@ -25,7 +26,8 @@ PART = 16  # several parts of so few images
 
 def build(world: Path, root: Path) -> None:
     """One build of the tiny world; its batch size is fixed, for a timed one may differ from build to build."""
-    atlas.build(
+    attribution.PASSES = attribution.CHEAP = 0  # all in forward mode: torch runs no backward pass in a forked process
+    built = atlas.build(
         tiny.MODEL,
         str(world / "images"),
         cache=root,
@@ -34,6 +36,7 @@ def build(world: Path, root: Path) -> None:
         network={"weights": world / "weights.safetensors"},
         run={"batch_size": 8, "workers": 1},
     )
+    arguing.make_all_cells(arguing.attribute(built, batch_size=8), sizes=[2, 4])
 
 
 def attempt(world: Path, root: Path, seconds: float) -> str:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import atlas
+from atlas import argued, arguing
 from atlas.activations import records
 from atlas.activations.extract import describe
 from atlas.activations.records import Activations
@@ -18,6 +19,7 @@ from atlas.data import thumbnails
 from atlas.data.reading import open_reader
 from atlas.data.thumbnails import thumbnail
 from atlas.errors import AtlasError
+from atlas.maps.records import Cells
 from atlas.pages.view import View
 from tests import tiny
 from tests.heard import Heard
@@ -361,3 +363,29 @@ def test_a_dataset_in_python_grows_by_its_own_later_items(pictures, world):
     grown = atlas.add(pictures / "atlas", Items(90), progress=Heard())
     assert len(grown.image_record) == 90 and len(grown.vectors("act")) == 90
     assert grown.image_record.source["kind"] == "dataset"
+
+
+def test_attributions_and_cells_grow_with_the_images_and_no_grid_moves(pictures, world):
+    opened = arguing.attribute(built(pictures, world))
+    opened = arguing.make_all_cells(arguing.make_cells(opened, "conv2", "pca", sizes=[3, 2]), sizes=[4])
+    before = {name: opened.store.read(name, Cells) for name in opened.names("cells")}
+    parts = {opened.field(name, "layer"): opened.field(name, "parts") for name in opened.names("attributions")}
+    grown = atlas.add(pictures / "atlas", str(pictures / "new"), progress=Heard())
+    assert len(grown.names("cells")) == len(before) == 4 and not set(grown.names("cells")) & set(before)
+    for layer in ("conv2", "act", "logits"):
+        assert len(argued.attribution(grown, layer)) == len(grown.vectors(layer)) == 84 * (3 if layer == "conv2" else 1)
+        (name,) = [n for n in grown.names("attributions") if grown.field(n, "layer") == layer]
+        kept = grown.field(name, "parts")
+        assert kept[0] == parts[layer][0] and len(kept) == 3 and parts[layer][1] not in kept  # whole parts are not run again
+    after = [grown.store.read(name, Cells) for name in grown.names("cells")]
+    for old, new in zip(before.values(), after, strict=True):
+        assert (old.layers, old.sizes, old.attributed) == (new.layers, new.sizes, new.attributed)
+        np.testing.assert_array_equal(old.low, new.low)
+        np.testing.assert_array_equal(old.high, new.high)
+        count = old.point_cell.shape[1]
+        assert new.point_cell.shape[1] == len(grown.vectors(new.layers[0])) > count
+        places = [list(zip(c.grid, c.column, c.row, strict=True)) for c in (old, new)]
+        for point in np.flatnonzero(old.point_cell[0] >= 0):
+            cell = new.point_cell[0, point]
+            assert cell < 0 or places[1][cell] == places[0][old.point_cell[0, point]]
+        assert new.points.sum() > old.points.sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -52,6 +52,11 @@ class Wrapped(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         return self.wrap(self.inner(x))
+
+
+class Named(NamedTuple):
+    logits: torch.Tensor
+    rest: str
 
 
 def test_no_hook_is_left_behind() -> None:
@@ -182,3 +187,15 @@ def test_placing_a_network_restores_its_weights_order_in_memory() -> None:
         raise ValueError
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name][0]) and value.stride() == before[name][1]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda y: y, lambda y: {"logits": y, "same": y, "n": 1}, lambda y: (y, [y, None]), lambda y: Named(y, "kept")],
+)
+def test_a_tensor_that_a_callback_returns_takes_the_output_s_place_wherever_it_stood(wrap: Any) -> None:
+    module = nn.Sequential(Wrapped(wrap))
+    with Recorder(module, {"0": lambda output, axis: torch.full_like(output, 7)}) as recorder:
+        found = recorder(torch.randn(2, 4))
+    expected = wrap(torch.full((2, 3), 7.0))
+    assert type(found) is type(expected) and str(found) == str(expected) and hooks(module) == 0

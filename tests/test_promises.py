@@ -20,10 +20,10 @@ PACKAGE = ROOT / "atlas"
 # The rooms in their order: a module imports only from its own room and from rooms before it.
 ORDER = (
     ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",), ("notes",),
-    ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("pages",),
-    ("looking", "seeing", "truth", "holdings", "serving"), ("atlas",), ("worker",), ("tables", "planning", "pool"),
-    ("stages", "showing"), ("recording",), ("pipeline",), ("estimate", "growing"), ("verbs",), ("asking",), ("demo",),
-    ("cli",),
+    ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
+    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("unit_sheet",), ("atlas",), ("worker",),
+    ("tables", "planning", "pool"), ("stages", "showing"), ("recording", "arguing"), ("pipeline",), ("iconing",),
+    ("estimate", "growing"), ("verbs",), ("asking",), ("demo",), ("cli",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -74,6 +74,11 @@ class Engine:
 
     def logits(self, output: Any) -> np.ndarray | None:
         """Return the logits in a network's output, float32 [image, output]; None for features only."""
+        logits = self.logit_tensor(output)
+        return None if logits is None else logits.detach().float().cpu().numpy()
+
+    def logit_tensor(self, output: Any) -> torch.Tensor | None:
+        """Return the logits in a network's output as they are there, [image, output]; None for features only."""
         if not self.network.outputs:
             return None
         logits = logits_of(output)
@@ -83,7 +88,7 @@ class Engine:
             raise AtlasError(
                 f"network {title} has {self.network.outputs} outputs by its record and shows {found} here: load it again"
             )
-        return logits.detach().float().cpu().numpy()
+        return logits
 
     def survey(self, batch: torch.Tensor) -> int:
         """Find the layer that makes the logits; return the largest batch that surely fits into memory."""

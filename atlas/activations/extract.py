@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from atlas.data.reading import Reader
 
 
-__all__ = ["Pass", "describe", "run"]
+__all__ = ["Pass", "check_pass", "describe", "enough_for", "run"]
 
 NAMED = 3  # layers called several times that are named one by one
 
@@ -105,7 +105,7 @@ def run(
     wanted = wanted_of(vectors, statistics)
     place = find_device(device)
     asked, precision = precision, resolve(precision, device=place.type)
-    _check(network, images, reader, wanted, batch_size)
+    check_pass(network, images, reader, wanted, batch_size)
     told = {"network": network_name, "images": images_name, "device": str(place), "title": network.title}
     job = _Job(store, network, reader, seed, progress or Progress(), told)
     if len(images.decoded) < len(images):
@@ -180,7 +180,8 @@ def _precision_for(job: _Job, agreed: Mapping[str, float]) -> str:
     return "float32"
 
 
-def _check(network: Network, images: Images, reader: Reader, wanted: Sequence[Wanted], batch_size: int | None) -> None:
+def check_pass(network: Network, images: Images, reader: Reader, wanted: Sequence[Wanted], batch_size: int | None) -> None:
+    """Raise AtlasError for what a pass cannot be made of: an unknown layer, other images, none, a batch out of range."""
     names = [name for name, _ in network.module.named_modules() if name]
     for layer in {w.layer: None for w in wanted}:
         if layer not in names:
@@ -209,7 +210,7 @@ def _run_parts(job: _Job, opened: Engine, parts: Sequence[Part], batch_size: int
     fits = _look(job, opened, sample, parts[0].layers)
     job.store.prepare()
     check_space(job.store.root, _bytes_needed(job, parts))
-    size = batch_size or _batch_size(job, opened, sample, fits=fits, enough=_enough_for(len(decoded)))
+    size = batch_size or _batch_size(job, opened, sample, fits=fits, enough=enough_for(len(decoded)))
     threads = torch.get_num_threads()
     job.told |= {"batch_size": size, "threads": threads}
     with (
@@ -260,7 +261,7 @@ def _bytes_needed(job: _Job, parts: Sequence[Part]) -> int:
     return sum(2 * len(part.rows) * wanted.functional.points * job.units[wanted] for part, wanted in kept)
 
 
-def _enough_for(images: int) -> int:
+def enough_for(images: int) -> int:
     """The least power of two that holds all images, so that a handful is not padded to hundreds."""
     return min(SIZES[-1], 1 << max(images - 1, 0).bit_length())
 

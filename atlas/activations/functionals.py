@@ -68,11 +68,20 @@ class Functional:
         float32 whatever the output's type. Outputs that lack what the functional needs raise AtlasError.
         """
         self.check(tuple(output.shape))
-        values = output.movedim(unit_axis(tuple(output.shape)) if axis is None else axis, -1)  # [image, …, unit]
+        values = units_last(output, axis)
         places = positions(image_ids, self.points, seed) if self.sampled else np.empty((0, 0, 2), np.float32)
         if values.ndim > 2:
             values = self._over_space(values, places)
         return self._finish(values), places.reshape(-1, 2)
+
+    def over_places(self, values: torch.Tensor) -> torch.Tensor:
+        """Reduce a layer's output with its units last, [image, …, unit], to one vector per image [image, unit].
+
+        As `reduce` does, with gradients; for all kinds but sampled positions, of which an image has several.
+        """
+        if values.ndim > 2:
+            values = self._over_space(values, np.empty((0, 0, 2), np.float32))
+        return values.relu() if self.after_relu else values
 
     def check(self, shape: Sequence[int]) -> None:
         """Raise AtlasError when a layer whose output is of `shape` cannot be reduced so."""
@@ -107,6 +116,11 @@ class Functional:
 
         values = values.detach().to(torch.float32, copy=True)
         return values.relu_() if self.after_relu else values
+
+
+def units_last(output: torch.Tensor, axis: int | None) -> torch.Tensor:
+    """Return a layer's output with its units on the last axis, [image, …, unit]; `axis` None reads theirs off the shape."""
+    return output.movedim(unit_axis(tuple(output.shape)) if axis is None else axis, -1)
 
 
 def positions(image_ids: Sequence[str], count: int, seed: int) -> np.ndarray:

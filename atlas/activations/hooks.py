@@ -10,15 +10,18 @@ import torch
 from torch import nn
 
 from atlas.errors import AtlasError, choose, one_line
-from atlas.models.layers import UnitAxes, evaluating, first_tensor
+from atlas.models.layers import UnitAxes, evaluating, first_tensor, replaced
 from atlas.models.network import logits_of
 from atlas.models.shapes import has_units
 
-Callback = Callable[[torch.Tensor, int | None], None]  # a layer's output, and its axis that counts units; None: it has none
+# A layer's output, and its axis that counts units (None: it has none); a tensor that it returns takes the output's place.
+Callback = Callable[[torch.Tensor, int | None], torch.Tensor | None]
 
 
 class Recorder:
     """Hands each forward pass's layer outputs to callbacks, each with its unit axis, while it is open.
+
+    A callback that returns a tensor puts it in the output's place for the rest of the pass; None leaves the output as it is.
 
     ``with Recorder(module, {"layer3": take}) as recorder: output = recorder(batch)``. The module is in evaluation mode
     inside, its train and eval flags and its hooks are as before outside, whatever was raised. A layer called several
@@ -60,15 +63,16 @@ class Recorder:
                 raise AtlasError(f"layer {one_line(name)} was not reached by the forward pass: choose another layer")
         return output
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
             self.calls[name] += 1
             if self.calls[name] > 1:
-                return
+                return None
             try:
                 found = _float_tensor(output)
                 shape = tuple(found.shape)
-                self.callbacks[name](found, self._axes.axis(module, shape) if has_units(shape) else None)
+                other = self.callbacks[name](found, self._axes.axis(module, shape) if has_units(shape) else None)
+                return None if other is None else replaced(output, found, other)
             except AtlasError as reason:
                 raise AtlasError(f"layer {one_line(name)}: {reason}") from None
 

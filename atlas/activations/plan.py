@@ -19,6 +19,7 @@ from atlas.store import Recipe, Store, digest
 
 VERSION = 2  # of the stages `layer` and `logits`; 2: depthwise weights keep their sums in bfloat16
 MOMENTS = 2  # of the stage `moments`; 2: that, and its groups do not say what is right, which the class map decides
+ATTRIBUTION = 1  # of the stage `attribution`
 LIBRARIES = ("torch",)
 
 
@@ -91,6 +92,13 @@ def plan(
         told_by = {"logits": logits.name} if logits else {}
         moments = {w: dataclasses.replace(_recipe("moments", w, key, seed, groups=groups), inputs=told_by) for w in wanted}
         yield Part(rows, list(ids[rows]), marks[rows], logits, layers, moments)
+
+
+def attribution_recipe(part: Part, wanted: Wanted) -> Recipe:
+    """Return the recipe of the attribution of one layer of a part: decided by what decides the layer itself."""
+    layer = part.layers[wanted]
+    parameters = {name: value for name, value in layer.parameters.items() if name != "keep_vectors"}
+    return Recipe("attribution", ATTRIBUTION, parameters, {}, LIBRARIES, folder=layer.folder)
 
 
 def _recipe(stage: str, wanted: Wanted, part: str, seed: int, **others: Any) -> Recipe:

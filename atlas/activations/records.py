@@ -77,6 +77,38 @@ class PartLogits:
     image: np.ndarray  # int32 [image that decodes]: image row
 
 
+@of_stage("attribution")
+@axes(values="float [point, output]", nonfinite="int [output]")
+@dataclass(frozen=True)
+class PartAttribution:
+    """How much each point of one layer of one part argues for each output; its points as in the PartLayer.
+
+    ``values`` [point, output], float16, or float32 where values come near the limits of float16, the upper or (half of
+    them, early in a deep network) the lower; computed in float32. A single logit stands for two outputs, of which the first
+    has 0. ``nonfinite`` [output] counts NaN and infinity.
+    """
+
+    layer: str
+    functional: str
+    values: np.ndarray
+    nonfinite: np.ndarray
+
+
+@of_stage("attributions")
+@dataclass(frozen=True)
+class Attributions:
+    """The attribution of one layer's points to each output, over all images: its parts in order."""
+
+    layer: str
+    number: int
+    functional: str
+    parts: list[str]  # names of PartAttribution artifacts
+    part_points: list[int]
+    output_count: int
+    dtype: str
+    nonfinite: int
+
+
 @of_stage("activations")
 @axes(point_image="int32 [point]", units="uint8 [unit, point]", unit_low="float32 [unit]", unit_high="float32 [unit]")
 @dataclass(frozen=True)

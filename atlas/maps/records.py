@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from atlas.errors import choose
 from atlas.fields import axes, of_stage
 from atlas.store import Files
 
@@ -14,6 +15,7 @@ METHOD_NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}  # the methods of
 # With three points the axes of a map mean nothing, and the methods' own searches for a width do not converge.
 LEAST_POINTS = {"umap": 4, "tsne": 4, "pca": 2}
 REACH = 10  # the neighbour whose distance says how far a point lies from the others; the last one where lists are shorter
+FEW_IMAGES = 5  # a cell of fewer distinct images speaks of those images rather than of a region
 
 
 @of_stage("neighbours")
@@ -60,3 +62,76 @@ class Layout:
     recall: np.ndarray
     trust: np.ndarray
     continuity: np.ndarray
+
+
+@of_stage("cells")
+@axes(
+    low="float64 [2]",
+    high="float64 [2]",
+    point_cell="int32 [grid, point]",
+    grid="int32 [cell]",
+    column="int32 [cell]",
+    row="int32 [cell]",
+    points="int32 [cell]",
+    images="int32 [cell]",
+    mean="float32 [cell, unit]",
+    attribution="float32 [cell, output]",
+    best="int32 [cell, rank]",
+    best_value="float32 [cell, rank]",
+    purity="float32 [cell]",
+    members="int32 [cell, class]",
+    parent="int32 [cell]",
+    representatives="int32 [cell, place]",
+)
+@dataclass(frozen=True)
+class Cells:
+    """A layout's grids, coarse to fine: the cells that hold enough points, and what their members have in common.
+
+    A grid of size g has g × g cells over the square from ``low`` to ``high``, in the layout's own coordinates; columns and
+    rows count from ``low``. Points beyond the square belong to the cell at its edge.
+    """
+
+    layers: list[str]  # one, or those of the joint layout
+    units: list[int]  # of each layer, in the order of the columns of `mean`
+    sizes: list[int]  # cells along each side of each grid, ascending
+    least: list[int]  # points that a cell of each grid needs to be kept
+    labels: list[str]
+    attributed: str | None  # the layer whose attribution is given: the last of `layers` that has one
+    left_out: int  # points without a finite place: in no cell
+    nonfinite: int  # points with a vector or an attribution that is not finite: counted in their cells, in no mean
+    low: np.ndarray  # float64 [2]: x, y
+    high: np.ndarray
+    point_cell: np.ndarray  # int32 [grid, point]: the cell, -1 where it is not kept or the point has no place
+    grid: np.ndarray  # int32 [cell]: index into `sizes`
+    column: np.ndarray
+    row: np.ndarray
+    points: np.ndarray
+    images: np.ndarray  # int32 [cell]: distinct images
+    mean: np.ndarray  # float32 [cell, unit]: of the members' vectors, the layers' side by side, as they were recorded
+    attribution: np.ndarray  # float32 [cell, output]: mean of the members'; [cell, 0] without
+    best: np.ndarray  # int32 [cell, rank]: the outputs that the members argue for most; -1 without
+    best_value: np.ndarray
+    purity: np.ndarray  # float32 [cell]: share of the most frequent label among the labelled members; NaN without
+    members: np.ndarray  # int32 [cell, class]: members of each label
+    parent: np.ndarray  # int32 [cell]: the cell of the next coarser grid that holds its centre; -1: none is kept there
+    representatives: np.ndarray  # int32 [cell, place]: points of distinct images, nearest to the mean first; then -1
+
+    @property
+    def few(self) -> np.ndarray:
+        """Whether a cell's points come from fewer than FEW_IMAGES images: bool [cell]."""
+        return self.images < FEW_IMAGES
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """Points in cells that hold too few to be kept, int [grid]."""
+        return (self.point_cell < 0).sum(axis=1) - self.left_out
+
+    def of_grid(self, size: int) -> np.ndarray:
+        """Return the cells of the grid of one size: int [cell]; AtlasError where there is no such grid."""
+        if size not in self.sizes:
+            raise choose("grid", size, self.sizes)
+        return np.flatnonzero(self.grid == self.sizes.index(size))
+
+    def members_of(self, cell: int) -> np.ndarray:
+        """Return the points of one cell, in order."""
+        return np.flatnonzero(self.point_cell[self.grid[cell]] == cell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +76,22 @@ def first_tensor(output: Any) -> torch.Tensor | None:
         if found is not None:
             return found
     return None
+
+
+def replaced(output: Any, old: torch.Tensor, new: torch.Tensor) -> Any:
+    """Return a module's `output` with the tensor `old` replaced by `new` wherever it stands; all else is as it was."""
+    if output is old:
+        return new
+    if dataclasses.is_dataclass(output) and not isinstance(output, type | Mapping):
+        return dataclasses.replace(output, **{name: replaced(item, old, new) for name, item in fields_of(output).items()})
+    if isinstance(output, Mapping):
+        other = copy.copy(output)  # of its own class: a transformers ModelOutput stays one
+        other.update({key: replaced(item, old, new) for key, item in output.items()})  # type: ignore[attr-defined]
+        return other
+    if isinstance(output, tuple | list):
+        items = [replaced(item, old, new) for item in output]
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+    return output
 
 
 def fields_of(output: Any) -> dict[str, Any]:

@@ -18,7 +18,16 @@ import numpy as np
 from PIL import Image
 
 from atlas.errors import AtlasError, one_line
-from atlas.pages import class_answers, colour_answers, doubts, image_answers, selection_answers, unit_answers
+from atlas.pages import (
+    cell_answers,
+    class_answers,
+    colour_answers,
+    doubts,
+    image_answers,
+    preferred_answers,
+    selection_answers,
+    unit_answers,
+)
 from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, images_of, raw, split_of
 from atlas.pages.shelf import SHELF
 
@@ -169,4 +178,6 @@ ROUTES: Routes = [
     *selection_answers.ROUTES,
     *unit_answers.ROUTES,
     *class_answers.ROUTES,
+    *preferred_answers.ROUTES,
+    *cell_answers.ROUTES,
 ]

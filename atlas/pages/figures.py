@@ -5,6 +5,7 @@ from __future__ import annotations
 from atlas.pages.figures_architecture import architecture
 from atlas.pages.figures_curves import training_curves, training_curves_html
 from atlas.pages.figures_patterns import patterns_heatmap
+from atlas.pages.figures_preferred import preferred_sheet
 from atlas.pages.figures_sheet import contact_sheet
 from atlas.pages.figures_style import SUFFIXES, save
 
@@ -13,6 +14,7 @@ __all__ = [
     "architecture",
     "contact_sheet",
     "patterns_heatmap",
+    "preferred_sheet",
     "save",
     "training_curves",
     "training_curves_html",

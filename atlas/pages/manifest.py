@@ -11,10 +11,12 @@ from atlas.data.records import SPLITS
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.models.records import NetworkRecord
 from atlas.pages import colourings, colours, newcomers, unit_answers
+from atlas.pages.cell_answers import cells_part
 from atlas.pages.colour_answers import digest
 from atlas.pages.doubts import faithful, spread_part
 from atlas.pages.layers import layers_part
 from atlas.pages.posting import read_only_server
+from atlas.pages.preferred_answers import preferred_part
 from atlas.pages.provenance import provenance
 from atlas.pages.view import Space, Start, View
 
@@ -38,6 +40,8 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
         "predictions": {name: predictions_part(view, name) for name in predictions},
         "statistics": unit_answers.layers_part(view),
         "across": unit_answers.across_part(view),
+        "preferred": preferred_part(view),
+        "cells": cells_part(view),
         "start": {
             "space": start.space,
             "layout": start.layout,

@@ -13,7 +13,7 @@ import numpy as np
 from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose
-from atlas.maps.records import Layout, Neighbours
+from atlas.maps.records import Cells, Layout, Neighbours
 from atlas.pages.view import Space, View
 from atlas.patterns.leaks import Leaks
 from atlas.patterns.suspects import Suspects
@@ -53,6 +53,8 @@ class Part(View):
             return fewer_neighbours(record, self.points(self.inputs(name, "activations")[0]))
         if isinstance(record, Activations):
             return self._fewer_points(name, record)
+        if isinstance(record, Cells):
+            return fewer_points_of_cells(record, self.points(self.inputs(name, "activations")[0]))
         if isinstance(record, Statistics):
             return replace(record, top_image=self.place[record.top_image].astype(np.int32))
         return self._fewer_pairs(record) if isinstance(record, Leaks) else record
@@ -104,6 +106,14 @@ def fewer_neighbours(record: Neighbours, points: np.ndarray) -> Neighbours:
     order = np.argsort(indices < 0, axis=1, kind="stable")
     distances = np.where(indices < 0, np.float32(np.inf), np.asarray(record.distances)[points])
     return replace(record, indices=np.take_along_axis(indices, order, 1), distances=np.take_along_axis(distances, order, 1))
+
+
+def fewer_points_of_cells(record: Cells, points: np.ndarray) -> Cells:
+    """Return cells that know only some points; what was counted and meant over all of them stays."""
+    of_points = np.asarray(record.point_cell)
+    place = np.full(of_points.shape[1] + 1, -1, np.int32)
+    place[points] = np.arange(len(points), dtype=np.int32)
+    return replace(record, point_cell=of_points[:, points], representatives=place[np.asarray(record.representatives)])
 
 
 def wanted_spaces(spaces: list[Space], layers: Sequence[str]) -> list[Space]:

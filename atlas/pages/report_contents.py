@@ -20,8 +20,10 @@ from atlas.activations.records import Activations
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, one_line
 from atlas.pages.answers import answer
+from atlas.pages.cell_answers import cells_part
 from atlas.pages.columns import own_names
-from atlas.pages.held import Entry, Held, fewer_bits, packed, rounded
+from atlas.pages.held import Entry, Held, as_it_came, fewer_bits, packed, rounded
+from atlas.pages.preferred_answers import ACROSS, preferred_part
 from atlas.pages.shelf import asking
 from atlas.pages.view import ALL_SPLITS, View
 from atlas.patterns.spread import ClassSpread
@@ -38,6 +40,7 @@ class Wish:
     rough: bool = False  # whether the last bits may be lost: of float32, and of codes of a place or a share
     most: float = float("inf")  # bytes beyond which it is left out
     what: str = ""
+    picture: bool = False  # compressed already, and shown as it lies there
 
 
 def columns(view: View) -> Iterator[Wish]:
@@ -109,6 +112,27 @@ def values_of_units(view: View, name: str, layer: str) -> Iterator[Wish]:
         yield from (Wish(f"codes/{name}/{number}.{kind}", 1, most=few, what=what) for kind in ("bin", "json"))
 
 
+def preferred(view: View) -> Iterator[Wish]:
+    """Yield the preferred inputs of every layer, and how well each succeeded."""
+    for part in preferred_part(view):
+        what = f"the preferred inputs of {part['layer']}"
+        yield Wish(f"preferred/{part['key']}.json", most=LARGEST, what=what)
+        for number in range(-(-len(part["units"]) // ACROSS**2)):
+            yield Wish(f"preferred/{part['key']}/{number}.webp", most=LARGEST, what=what, picture=True)
+
+
+def cells(view: View) -> Iterator[Wish]:
+    """Yield the cells of each layout that has some: what they hold, which points lie in them, their icons."""
+    for part in cells_part(view):
+        what = f"the icons of {view.headers[part['layout']]['fields']['method']} of {part['attributed'] or 'a layer'}"
+        yield Wish(f"cells/{part['key']}.json", most=LARGEST, what=what)
+        yield from (
+            Wish(f"cells/{part['key']}/{number}.bin", 2, most=LARGEST, what=what) for number in range(len(part["sizes"]))
+        )
+        for number in range(-(-part["cells"] // ACROSS**2)) if part["icons"] else ():
+            yield Wish(f"icons/{part['icons']['key']}/{number}.webp", most=LARGEST, what=what, picture=True)
+
+
 def own_columns(view: View) -> Iterator[Wish]:
     """Yield the user's own columns, to colour, to filter and to search by."""
     yield Wish(f"columns/{view.images_name}.json", most=LARGEST, what="the values of your own columns")
@@ -118,7 +142,7 @@ def own_columns(view: View) -> Iterator[Wish]:
         yield Wish(f"own/{view.images_name}/{number}.json", most=LARGEST, what=f"the column {one_line(name, 40)}")
 
 
-WISHES: list[Callable[[View], Iterator[Wish]]] = [columns, amounts, patterns, classes, units, own_columns]
+WISHES: list[Callable[[View], Iterator[Wish]]] = [columns, amounts, patterns, classes, units, preferred, cells, own_columns]
 
 
 def report_addresses(view: View) -> list[Wish]:
@@ -147,4 +171,4 @@ def _entry(wish: Wish) -> Entry | None:
         return None
     if wish.rough:
         body = (fewer_bits(np.frombuffer(body, "<f4")) if wish.width == 4 else rounded(np.frombuffer(body, "<u2"))).tobytes()
-    return packed(body, wish.width or 1)
+    return as_it_came(body) if wish.picture else packed(body, wish.width or 1)

@@ -18,6 +18,8 @@ import { startNewImage } from "./newimage.js";
 import { startGestures } from "./gestures.js";
 import { startLink } from "./link.js";
 import { startAbout } from "./about.js";
+import { startIcons } from "./icons.js";
+import { startPath } from "./path.js";
 
 const { state } = page;
 
@@ -95,6 +97,14 @@ function startMap(bokeh) {
   };
 }
 
+// A click: a cell's images are selected, where icons are drawn; else the image under the pointer opens.
+function tap(x, y) {
+  const cell = page.icons?.at(x, y) ?? null;
+  if (cell !== null) { page.icons.choose(cell); return; }
+  const point = page.map?.at(x, y) ?? null;
+  if (point !== null) page.does.open(page.map.rowOf(point), point);
+}
+
 const waitForBokeh = () => new Promise((found) => {
   const look = () => {
     const bokeh = window.Bokeh?.documents?.[0];
@@ -110,7 +120,7 @@ function begin() {
   Object.assign(state, { split: asked.split, colour: asked.colour });
   Object.assign(page.does, { redraw, notice });
   // Bokeh's own callbacks (explorer.py) and the tests reach the page by this name.
-  window.AtlasPage = { page, state, hover, tap: (x, y) => { const point = page.map?.at(x, y) ?? null; if (point !== null) page.does.open(page.map.rowOf(point), point); },
+  window.AtlasPage = { page, state, hover, tap,
     get map() { return page.map; }, get thumbs() { return page.thumbs; }, get newcomer() { return page.newImage; } };
   manifest.notices.forEach(notice);
   header();
@@ -136,6 +146,8 @@ async function fill(asked) {
   const [bokeh] = await Promise.all([waitForBokeh(), loadPoints(state.space, state.layout), loadImages(), loadPredictions(state.space.predictions)]);
   startMap(bokeh);
   startNewImage();
+  startIcons();
+  startPath();
   await Promise.all([tell("start"), redraw()]);
   if (asked.image !== null) await page.does.open(asked.image, null);
   await page.does.reopen();

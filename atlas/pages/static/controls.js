@@ -127,6 +127,8 @@ function tool(button) {
   if (button.dataset.zoom) map.zoom(Number(button.dataset.zoom));
   else if ("reset" in button.dataset) map.whole();
   else if (button.id === "pictures") thumbs.toggle();
+  else if (button.id === "icons") page.does.icons();
+  else if (button.id === "path") page.does.path();
   else if (button.dataset.tool) {
     for (const [name, model] of Object.entries(map.tools)) model.active = name === button.dataset.tool;
     for (const other of document.querySelectorAll("[data-tool]")) other.setAttribute("aria-pressed", other === button);

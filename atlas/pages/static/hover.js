@@ -13,6 +13,9 @@ export function startHover() {
 
 // What lies under a place of the map: told in a card, and to the second map.
 export function hover(x, y) {
+  const cell = dragging ? null : page.icons?.at(x, y) ?? null;
+  page.icons?.point(cell);
+  if (cell !== null) { tellCell(cell); return; }
   const { map } = page, point = map && tables.label && !dragging ? map.at(x, y) : null;
   if (point === null) { leave(); return; }
   tellOf(map.rowOf(point));
@@ -34,6 +37,14 @@ export function tellOf(row, by = "map") {
   float.hidden = false;
   placeFloat();
   hovered(row, by);
+}
+
+function tellCell(cell) {
+  const float = at("float");
+  if (float.hidden || float.firstElementChild?.dataset.cell !== String(cell)) float.replaceChildren(page.icons.card(cell));
+  float.hidden = false;
+  placeFloat();
+  hovered(null);
 }
 
 let told = null;

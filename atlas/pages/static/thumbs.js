@@ -16,7 +16,8 @@ export class Thumbs {
     this.map = map;
     this.canvas = canvas;
     this.asked = null; // what the switch was set to; null leaves it to how many points there are
-    this.on = this.unasked = false;
+    this.on = this.unasked = this.hushed = false;
+    this.dim = 1; // of the dots' opacity, where icons lie over them
     this.waiting = 0;
     this.onshown = () => {};
     const again = () => this.later();
@@ -59,9 +60,9 @@ export class Thumbs {
     const unit = (x_range.end - x_range.start) / inner_width, upward = (y_range.end - y_range.start) / inner_height;
     const seen = map.inView(), few = map.shown < SO_FEW, inView = seen.count;
     this.unasked = few || inView <= Math.min(FEW, map.shown / 8);
-    this.on = (this.asked ?? this.unasked) && Boolean(map.now);
+    this.on = (this.asked ?? this.unasked) && Boolean(map.now) && !this.hushed;
     this.shown = 0;
-    map.setOpacity(this.on ? this.opacity * 0.45 : this.opacity); // what finds no room among the thumbnails stays a dot
+    map.setOpacity((this.on ? this.opacity * 0.45 : this.opacity) * this.dim); // what finds no room among the thumbnails stays a dot
     map.reach = REACH;
     if (!this.on) { this.onshown(0, 0); return; }
     const placed = (k) => ({ k, point: seen.point(k), x: left + (seen.x[k] - x_range.start) / unit, y: low - (seen.y[k] - y_range.start) / upward });

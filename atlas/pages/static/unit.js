@@ -4,6 +4,7 @@ import { cellFor } from "./parts.js";
 import { page, on, tell, at } from "./page.js";
 import { layerCalled, layerWords, networkOf, callOf, choose, tableOf, patternsOf, topsOf, topOf, codesOf, figure } from "./layers.js";
 import { inSplit } from "./confusion.js";
+import { preferredPart } from "./preferred.js";
 
 const BINS = 48; // of a histogram
 const CLASSES = 10; // classes whose bars are shown before the others are asked for
@@ -63,7 +64,7 @@ export class UnitPanel {
 
   show(layer, number, told, patterns, tops) {
     const body = make("div", { class: "unit-body" },
-      make("div", {}, this.facts(layer, number, told), ...this.tops(layer), this.actions(layer, number, told)),
+      make("div", {}, preferredPart(layer, number), this.facts(layer, number, told), ...this.tops(layer), this.actions(layer, number, told)),
       patterns ? make("div", {}, ...this.classes(patterns, number)) : null,
       make("div", { id: "unit-values" }, make("h3", {}, "Its values"), this.quantiles(layer, number, told, tops)));
     const at = this.holder.dataset.unit === `${layer.key} ${number}` ? this.holder.querySelector(".unit-body")?.scrollTop ?? 0 : 0;

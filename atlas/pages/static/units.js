@@ -4,9 +4,10 @@ import { page, on, at } from "./page.js";
 import { layers, layerOf, layerWords, networkOf, callOf, openedOf, choose, tableOf, topsOf, topOf, figure } from "./layers.js";
 import { options } from "./orders.js";
 import { open } from "./dock.js";
+import { anyOf, smallPicture } from "./preferred.js";
 
 const PAGE = 100; // lines added at a time
-const THUMBS = 5, EDGE = 24; // thumbnails of a line, pixels of one
+const THUMBS = 5, EDGE = 24, DRAWN = 30; // thumbnails of a line, pixels of one, of its preferred input
 
 export function startUnits() {
   const panel = new Units();
@@ -62,7 +63,8 @@ export class Units {
       { id: "class", title: "class", hint: "the class that excites it most, of the class patterns", of: (unit) => (told.class[unit] < 0 ? null : told.class[unit]), show: (unit) => (told.class[unit] < 0 ? "–" : make("span", { class: "class-name" }, make("i", { style: { "--c": classColour(told.class[unit]) } }), images.labels[told.class[unit]])) },
       { id: "selectivity", title: "selectivity", hint: "(most − others) / (most + others) of its class means, 0 to 1; undefined where one is negative", of: (unit) => told.selectivity[unit], show: (unit) => (told.selectivity[unit] === null ? "–" : told.selectivity[unit].toFixed(2)) },
       { id: "outstanding", title: "stands out", hint: "how far the greatest class mean lies above the mean of the others, in standard deviations within classes", of: (unit) => told.outstanding[unit], show: (unit) => (told.outstanding[unit] === null ? "–" : `${told.outstanding[unit].toFixed(1)} σ`) }] : [];
-    return [{ id: "unit", title: "unit", of: (unit) => unit, show: (unit) => String(unit) },
+    const drawn = anyOf(page.layer) ? [{ id: "preferred", title: "preferred input", hint: "synthesised by gradient ascent", of: (unit) => (smallPicture(page.layer, unit, EDGE) ? unit : null), show: (unit) => smallPicture(page.layer, unit, DRAWN) ?? "–" }] : [];
+    return [{ id: "unit", title: "unit", of: (unit) => unit, show: (unit) => String(unit) }, ...drawn,
       { id: "mean", title: "mean", of: (unit) => told.mean[unit], show: (unit) => figure(told.mean[unit]) },
       { id: "std", title: "std", hint: "standard deviation", of: (unit) => told.std[unit], show: (unit) => figure(told.std[unit]) },
       { id: "zeros", title: "zeros", hint: `share of all ${count(told.all)} ${told.noun}s where it is exactly 0`, of: (unit) => told.zeros[unit], show: (unit) => (told.dead[unit] ? make("span", { class: "dead", title: "never above 0" }, "dead") : percent(told.zeros[unit])) }, ...classes];

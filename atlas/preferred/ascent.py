@@ -1,0 +1,224 @@
+"""Gradient ascent on a batch of images, each for itself: the loop.
+
+The loss is the sum over images, the optimiser works element by element, and whatever is normalised is so image by image: a
+batch of N images is N runs of one (methods, section 1.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from atlas.errors import AtlasError
+from atlas.preferred.forward import Forward
+from atlas.preferred.objectives import Objective
+from atlas.preferred.parameterisations import Parameterisation, resized
+from atlas.preferred.transforms import Transforms
+
+CHECK = 8  # steps between two looks at the image as it is, without transforms: they cost a third of a step each
+LOOK_BACK = 32  # steps over which the gain is judged
+EARLIEST = 64  # steps before an image may stop
+STILL = 0.01  # relative gain over LOOK_BACK steps below which an image stops
+SETTLED = 0.05  # relative gain below which an image at the last step counts as converged
+STEPS = 192  # of small images: with 128 most of the logits of our conv6 were still rising, with 192 nearly none
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an ascent runs: the number of steps, the optimiser's rate (None: the parameterisation's own), the transforms.
+
+    `seed` draws the transforms; `background` [rgb] in 0–1 is what they bring in from beyond the edge.
+    """
+
+    steps: int = STEPS
+    rate: float | None = None
+    transforms: Transforms = field(default_factory=Transforms)
+    seed: int = 0
+    background: Sequence[float] = (0.0,)
+    frames: bool = False
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What came out, image by image.
+
+    ``pictures`` [image, rgb, y, x] in 0–1, the best seen at any check; ``value`` [image] its objective at the network's
+    own input size, without transforms; ``history`` [check, image] the best so far, NaN after an image stopped; ``steps``
+    [image]; ``converged`` [image]; ``moved`` [image] whether any gradient reached the image; ``finite`` [image] whether
+    no NaN came up; ``frames`` [check, image, rgb, y, x], or None where they were not asked for.
+    """
+
+    pictures: torch.Tensor
+    value: np.ndarray
+    history: np.ndarray
+    steps: np.ndarray
+    converged: np.ndarray
+    moved: np.ndarray
+    finite: np.ndarray
+    frames: torch.Tensor | None
+
+
+def ascend(
+    forward: Forward,
+    objective: Objective,
+    how: Parameterisation,
+    *,
+    seeds: Sequence[int],
+    settings: Settings,
+    start: torch.Tensor | None = None,
+    groups: Sequence[int] | None = None,
+    advance: Callable[[int], object] = lambda steps: None,
+) -> Ascent:
+    """Raise `objective` in one image per seed; images of equal seeds start from equal noise.
+
+    `start` [image, rgb, y, x] begins near these images. Images of one number in `groups` stop together, for they look at
+    each other. `advance` is told the steps done. A layer that passes no gradient, and an ascent in which every image
+    meets NaN, raise AtlasError.
+    """
+    run = Run(forward, objective, how, settings, how.start(seeds) if start is None else how.near(start, seeds), groups)
+    generator = torch.Generator().manual_seed(settings.seed)
+    for step in range(settings.steps):
+        if step % CHECK == 0:
+            run.look(step)
+            if not len(run.rows):
+                advance(settings.steps - step)
+                break
+        run.step(generator)
+        advance(1)
+    else:
+        run.look(settings.steps, last=True)
+    return run.result()
+
+
+class Run:
+    """One ascent under way: the images still moving, and the best of all so far."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        objective: Objective,
+        how: Parameterisation,
+        settings: Settings,
+        values: torch.Tensor,
+        groups: Sequence[int] | None,
+    ):
+        self.forward, self.objective, self.how, self.settings = forward, objective, how, settings
+        self.device = forward.engine.device
+        count = len(values)
+        self.rows = torch.arange(count)  # of the images still moving
+        self.groups = torch.arange(count) if groups is None else torch.as_tensor(list(groups))
+        self.values = values.clone().requires_grad_()
+        rate = how.rate if settings.rate is None else settings.rate
+        self.optimiser: torch.optim.Optimizer = getattr(torch.optim, how.optimiser)([self.values], lr=rate)
+        with torch.no_grad():
+            self.pictures = how.picture(self.values).detach().clone()
+        preprocess = forward.network.preprocess
+        self.size = (preprocess.height or self.pictures.shape[2], preprocess.width or self.pictures.shape[3])
+        self.background = torch.tensor(list(settings.background)).view(1, -1, 1, 1)
+        self.best = torch.full((count,), -torch.inf)
+        self.steps, self.converged = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
+        self.moved, self.finite = self.converged.clone(), ~self.converged
+        self.history: list[torch.Tensor] = []
+        self.frames: list[torch.Tensor] = []
+
+    def step(self, generator: torch.Generator) -> None:
+        """Move every image one step up."""
+        pictures = self.how.picture(self.values)
+        change = self.settings.transforms.draw(pictures.shape[1:], generator)
+        seen = self.forward(change(pictures - self.background) + self.background)
+        found = self.objective.values(seen)
+        if not found.requires_grad:
+            raise AtlasError(
+                f"no gradient comes from {', '.join(sorted(self.objective.layers))} to the image: the network rounds, "
+                "detaches or picks an index on the way; choose a layer before that"
+            )
+        gradient = torch.autograd.grad(-found.sum(), self.values)[0]
+        good = torch.isfinite(gradient).flatten(1).all(dim=1)
+        self.moved[self.rows] |= (gradient != 0).flatten(1).any(dim=1)
+        self.values.grad = gradient
+        self.optimiser.step()
+        self.steps[self.rows] += 1
+        if not good.all():
+            self.finite[self.rows[~good]] = False
+            self._keep(good)
+
+    @torch.no_grad()
+    def look(self, step: int, *, last: bool = False) -> None:
+        """See what the images are worth as they are; keep the best, let those that stand still go."""
+        if len(self.rows):
+            pictures = self.how.picture(self.values)
+            found = self.objective.values(self.forward(resized(pictures, self.size))).cpu()
+            self.finite[self.rows[~torch.isfinite(found)]] = False
+            better = found > self.best[self.rows]  # never so for NaN
+            self.best[self.rows[better]] = found[better]
+            self.pictures[self.rows[better]] = pictures[better]
+        if self.settings.frames:
+            self.frames.append(self._shown())
+        self.history.append(self.best.clone())
+        self.history[-1][self._stopped()] = torch.nan
+        self._let_go(step, last=last)
+
+    def _shown(self) -> torch.Tensor:
+        shown = self.pictures.clone()
+        if len(self.rows):
+            shown[self.rows] = self.how.picture(self.values)
+        return shown
+
+    def _stopped(self) -> torch.Tensor:
+        gone = torch.ones(len(self.best), dtype=torch.bool)
+        gone[self.rows] = False
+        return gone
+
+    def _let_go(self, step: int, *, last: bool) -> None:
+        if not len(self.rows):
+            return
+        gain = self._gain()
+        if last:
+            self.converged[self.rows] = gain < SETTLED
+        still = (gain < STILL) & (step >= EARLIEST) & ~torch.tensor(last)
+        still = self._together(still) | ~self.finite[self.rows]
+        if still.any():
+            self.converged[self.rows[still]] = self.finite[self.rows[still]]
+            self._keep(~still)
+
+    def _gain(self) -> torch.Tensor:
+        """Return the relative gain of each moving image over LOOK_BACK steps, or since the start where it is shorter."""
+        before = self.history[max(0, len(self.history) - 1 - LOOK_BACK // CHECK)][self.rows]
+        now = self.best[self.rows]
+        return (now - before) / now.abs().clamp_min(1e-12)
+
+    def _together(self, still: torch.Tensor) -> torch.Tensor:
+        groups = self.groups[self.rows]
+        moving = groups[~still]
+        return still & ~torch.isin(groups, moving)
+
+    def _keep(self, kept: torch.Tensor) -> None:
+        """Go on with some of the moving images, their moments in the optimiser with them."""
+        rows = torch.nonzero(kept)[:, 0]
+        before, state = self.values, self.optimiser.state.pop(self.values, {})
+        self.rows, self.objective = self.rows[rows], self.objective.take(rows)
+        self.values = before.detach()[rows].clone().requires_grad_()
+        self.optimiser.param_groups[0]["params"] = [self.values]
+        self.optimiser.state[self.values] = {
+            name: value[rows] if value.shape == before.shape else value for name, value in state.items()
+        }
+
+    def result(self) -> Ascent:
+        """Return what came out; AtlasError where nothing finite did."""
+        if not self.finite.any():
+            raise AtlasError(
+                "the ascent met values that are not finite in every image: give a lower --rate, or another layer"
+            )
+        return Ascent(
+            pictures=self.pictures,
+            value=self.best.numpy(),
+            history=torch.stack(self.history).numpy(),
+            steps=self.steps.numpy(),
+            converged=(self.converged & self.finite & self.moved).numpy(),
+            moved=self.moved.numpy(),
+            finite=self.finite.numpy(),
+            frames=torch.stack(self.frames) if self.frames else None,
+        )
