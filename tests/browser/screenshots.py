@@ -43,6 +43,15 @@ def suspects(page: Page) -> None:
     page.get_by_role("radio", name="All").first.click()
 
 
+def pointed(page: Page) -> None:
+    """Point at the cell in which the greatest number of images lie."""
+    script = """() => { const { icons } = AtlasPage.page, frame = icons.frame(), { told, grid } = icons;
+      const cells = told.grid.flatMap((own, cell) => (own === grid ? [cell] : []));
+      const cell = cells.sort((a, b) => told.points[b] - told.points[a])[0], { left, top } = icons.canvas.getBoundingClientRect();
+      return [left + frame.x((told.x0[cell] + told.x1[cell]) / 2), top + frame.y((told.y0[cell] + told.y1[cell]) / 2)]; }"""
+    page.mouse.move(*page.evaluate(script))
+
+
 # The pictures by name: what the address asks for, then what is done. `{image}` is the surest mistake of the atlas.
 PICTURES: dict[str, tuple[str, list[Taken]]] = {
     "explorer": ("?image={image}", []),
@@ -51,6 +60,7 @@ PICTURES: dict[str, tuple[str, list[Taken]]] = {
     "selection": ("", [confusion, lambda page: page.locator("#selection-tabs [data-id=units]").click()]),
     "units": ("", [does("page.does.tab('units')"), does("page.does.unit(page.state.space.layers[0], 5)"),
                    does("page.does.colour(`unit:${page.state.space.layers[0]}:5`)")]),
+    "icons": ("?layer=relu_fc1&split=all", [lambda page: page.keyboard.press("c"), pointed]),
     "two-maps": ("?image={image}", [does("page.does.side()")]),
     "suspicion": ("", [suspects]),
 }  # fmt: skip
