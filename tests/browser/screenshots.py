@@ -47,7 +47,8 @@ def pointed(page: Page) -> None:
     """Point at the cell in which the greatest number of images lie."""
     script = """() => { const { icons } = AtlasPage.page, frame = icons.frame(), { told, grid } = icons;
       const cells = told.grid.flatMap((own, cell) => (own === grid ? [cell] : []));
-      const cell = cells.sort((a, b) => told.points[b] - told.points[a])[0], { left, top } = icons.canvas.getBoundingClientRect();
+      const cell = cells.sort((a, b) => told.points[b] - told.points[a])[0];
+      const { left, top } = icons.canvas.getBoundingClientRect();
       return [left + frame.x((told.x0[cell] + told.x1[cell]) / 2), top + frame.y((told.y0[cell] + told.y1[cell]) / 2)]; }"""
     page.mouse.move(*page.evaluate(script))
 
