@@ -353,9 +353,12 @@ def preferred(
         int | None, typer.Option(help="Pixels of a picture's edge; default: the network's, at most 128.")
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Step of the optimiser; default: the parameterisation's own.")] = None,
-    restarts: Annotated[int | None, typer.Option(help="Starts per unit, of which the best is kept.")] = None,
+    restarts: Annotated[
+        int | None, typer.Option(help="Starts per unit, of which the best is kept; default: 4, of many units 2.")
+    ] = None,
     variants: Annotated[int | None, typer.Option(help="Reconstructions of each unit, made unlike and all kept.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the starts and of the transforms.")] = 0,
+    precision: Annotated[str | None, typer.Option(help="Of the ascent: auto, bfloat16 or float32.")] = None,
     controls: Annotated[
         bool, typer.Option("--controls", help="Also of an untrained network, and without the dataset's prior.")
     ] = False,
@@ -372,6 +375,7 @@ def preferred(
     answer = run(
         atlas, layer=layer, network=network, units="all" if every else unit or None, controls=controls, out=out,
         param=param, steps=steps, size=size, rate=rate, restarts=restarts, variants=variants, seed=seed, device=device,
+        precision=precision,
         progress=progress(),
     )  # fmt: skip
     tell(answer, as_json=as_json, text=text_preferred)

@@ -46,6 +46,7 @@ def icons(
     size: int | None = None,
     whiten: bool = False,
     seed: int = 0,
+    precision: str = "auto",
     network: Network | None = None,
     device: str = "auto",
     progress: Progress | None = None,
@@ -67,7 +68,7 @@ def icons(
         atlas = arguing.attribute(atlas, [layer], network=network, device=device, progress=progress)
     atlas = arguing.make_cells(atlas, layer, method, sizes=SIZES if sizes is None else sizes)
     preferring.atlas = atlas
-    made = _build(preferring, layer, method, param, steps, size, whiten, seed)
+    made = _build(preferring, layer, method, param, steps, size, whiten, seed, preferring.precision(precision))
     atlas.store.show([made], keep=partial(staying, atlas.store, atlas.names("images")[-1], [made]))
     return Atlas(atlas.store.root, network=atlas.asked_network)
 
@@ -82,7 +83,15 @@ def _check(layer: str | None, param: str | None, steps: int) -> None:
 
 
 def _build(
-    preferring: Preferring, layer: str, method: str, param: str | None, steps: int, size: int | None, whiten: bool, seed: int
+    preferring: Preferring,
+    layer: str,
+    method: str,
+    param: str | None,
+    steps: int,
+    size: int | None,
+    whiten: bool,
+    seed: int,
+    precision: str,
 ) -> str:
     atlas = preferring.atlas
     of_cells, of_layer = cells_name(atlas, layer, method), atlas.activation_name(layer)
@@ -90,7 +99,7 @@ def _build(
     plan = IconPlan(
         layer=layer, functional=str(atlas.field(of_layer, "functional")),
         param=param or making.usual_param(preferring.network, extent), steps=steps,
-        power=WHITENED_POWER if whiten else POWER, seed=seed,
+        power=WHITENED_POWER if whiten else POWER, seed=seed, precision=precision,
     )  # fmt: skip
     of_prior = preferring.prior(extent)
     recipe = Recipe(

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 
 from atlas.activations.batching import read
+from atlas.activations.engine import find_device
 from atlas.activations.records import Activations, Statistics
 from atlas.data.reading import Reader, open_reader
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, choose, one_line
 from atlas.models.layers import find_layer
 from atlas.models.network import Network
+from atlas.models.precision import resolve
 from atlas.models.preprocess import Preprocess
 from atlas.patterns.classes import class_patterns
 from atlas.patterns.units import outstanding
@@ -47,7 +49,7 @@ SETTLING = 256  # real images by which the norms of an untrained network are set
 
 @dataclass(frozen=True)
 class Choices:
-    """How preferred inputs are drawn; None is the choice that fits the network."""
+    """How preferred inputs are drawn; None is the choice that fits the network, or the number of units."""
 
     param: str | None = None
     steps: int = making.STEPS
@@ -56,6 +58,7 @@ class Choices:
     restarts: int | None = None
     variants: int = 1
     seed: int = 0
+    precision: str = "auto"
     untrained: bool = False
 
     def check(self) -> None:
@@ -119,7 +122,12 @@ class Preferring:
             steps=choices.steps, rate=choices.rate, variants=choices.variants,
             restarts=choices.restarts or (making.RESTARTS if len(units) <= SEVERAL else FEWER_RESTARTS),
             apart=self._apart(layer) if choices.variants > 1 else None, seed=choices.seed,
+            precision=self.precision(choices.precision),
         )  # fmt: skip
+
+    def precision(self, wanted: str) -> str:
+        """Return bfloat16 or float32, as asked or as the processor has it; what is reached is measured in float32."""
+        return resolve(wanted, device=find_device(self.device).type)
 
     def functional(self, layer: str) -> str:
         """The functional by which the atlas recorded a layer; the mean where it did not."""

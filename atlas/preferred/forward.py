@@ -44,6 +44,8 @@ class Forward:
         """Return each layer's output, its units last, for images [image, rgb, y, x] in 0–1."""
         images = len(pictures)
         batch = at_least_two(((pictures.to(self._mean.device)) - self._mean) / self._std)
+        if self.engine.bfloat16:
+            batch = batch.contiguous(memory_format=torch.channels_last)
         return {layer: found[:images] for layer, found in self._run(batch).items()}
 
     def _run(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -59,12 +61,14 @@ class Forward:
             found = logits_of(output)
             if found is None:
                 raise AtlasError(f"network {self.network.title} yields features only: it has no logits to raise")
-            self._seen[LOGITS] = found
+            self._seen[LOGITS] = found.float()
         return self._seen
 
     def _taker(self, layer: str) -> Callback:
         def take(output: torch.Tensor, axis: int | None) -> None:
-            self._seen[layer] = units_last(output, axis).clone()  # what runs next may change it in place
+            self._seen[layer] = units_last(output, axis).to(
+                torch.float32, copy=True
+            )  # what runs next may change it in place
             if len(self._seen) == len(self.layers) and not self.logits:
                 raise Reached
 
@@ -72,9 +76,11 @@ class Forward:
 
 
 @contextmanager
-def forward(network: Network, layers: Iterable[str], *, device: str = "cpu", redirect: bool = True) -> Iterator[Forward]:
+def forward(
+    network: Network, layers: Iterable[str], *, device: str = "cpu", redirect: bool = True, precision: str = "float32"
+) -> Iterator[Forward]:
     """Open a network for gradient ascent: evaluation mode, weights without gradients; as before afterwards."""
-    with engine(network, find_device(device), "float32") as opened, frozen(network.module), torch.enable_grad():
+    with engine(network, find_device(device), precision) as opened, frozen(network.module), torch.enable_grad():
         running = Forward(opened, list(layers), redirect=redirect)
         with running.recorder:
             yield running

@@ -39,6 +39,7 @@ class IconPlan:
     steps: int = STEPS
     power: float = POWER
     seed: int = 0
+    precision: str = "float32"  # of the ascent; what it reached is measured in float32
 
     @property
     def ascended(self) -> str:
@@ -89,7 +90,7 @@ def draw_icons(
     how = parameterisation(plan.param, prior)
     pictures = torch.zeros(len(mean), *prior.size)
     converged = np.zeros(len(mean), bool)
-    with forward(network, [plan.layer], device=device) as running:
+    with forward(network, [plan.layer], device=device, precision=plan.precision) as running:
         for level, cells in enumerate(levels):
             steps = plan.steps if level == 0 else max(1, round(plan.steps * FINER))
             settings = _settings(network, prior, steps, plan.seed)
@@ -98,7 +99,8 @@ def draw_icons(
                 began = _beginning(pictures, parent[some], start(some))
                 found = _ascent(running, how, plan, settings, directions[some], began, advance)
                 pictures[some], converged[some] = found.pictures, found.converged
-        images = rounded(pictures)
+    images = rounded(pictures)
+    with forward(network, [plan.layer], device=device, redirect=False) as running:
         reached = values_of(running, images, plan.layer, plan.measured) if len(images) else np.empty_like(mean)
     return DrawnIcons(images, *likeness(reached, mean), predicted(network, images, device), converged, how.words)
 

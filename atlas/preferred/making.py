@@ -21,8 +21,8 @@ from atlas.preferred.prior import Prior
 from atlas.preferred.transforms import Transforms
 from atlas.preferred.transforms import usual as usual_transforms
 
-PIXELS_AT_ONCE = 256 * 28 * 28  # of one colour, in a batch: 256 small images, 12 of 128 pixels
-FEWEST_AT_ONCE, MOST_AT_ONCE = 16, 256
+PIXELS_AT_ONCE = 128 * 28 * 28  # in a batch: with more, a small network's outputs leave the processor's cache
+FEWEST_AT_ONCE, MOST_AT_ONCE = 16, 128
 RESTARTS = 4  # starts per unit, of which the best is kept: the published atlas used as many
 SPREAD_APART = 0.5  # of a unit's best real activation: what full likeness among its reconstructions costs
 
@@ -47,6 +47,7 @@ class Wanted:
     transforms: Transforms | None = None
     seed: int = 0
     frames: bool = False
+    precision: str = "float32"  # of the ascent; what it reached is measured in float32
 
     @property
     def ascended(self) -> str:
@@ -105,9 +106,11 @@ def draw(
     )
     layers = {wanted.layer} | ({wanted.apart} if wanted.apart and wanted.variants > 1 else set())
     parts = []
-    with forward(network, layers, device=device) as running:
+    with forward(network, layers, device=device, precision=wanted.precision) as running:
         for places in chunks(len(wanted.units), batch_of(prior.size) // wanted.copies or 1):
             parts.append(_draw_some(running, how, wanted, settings, best_real, places, advance))
+    with forward(network, [wanted.layer], device=device, redirect=False) as running:
+        parts = [measured(running, part, wanted) for part in parts]
     words = _objective(wanted, list(range(len(wanted.units))), best_real).words
     return replace(_joined(parts), objective=words, prior=how.words, transforms=moves.words)
 
@@ -165,10 +168,8 @@ def _draw_some(
             raise
         raise AtlasError(f"{len(seeds)} images at a time do not fit into memory: give a smaller --size") from None
     units = np.array([wanted.units[place] for place in places for _ in range(copies)], np.int32)
-    images = rounded(found.pictures)
-    activation = measure(running, images, wanted.layer, units, wanted.measured)
     kept = np.arange(len(seeds)) if wanted.variants > 1 else best_of(found.value, copies)
-    return _drawn(found, units, images, activation, kept, copies if wanted.variants > 1 else 1)
+    return _drawn(found, units, kept, copies if wanted.variants > 1 else 1)
 
 
 def best_of(value: np.ndarray, copies: int) -> np.ndarray:
@@ -182,13 +183,10 @@ def rounded(pictures: torch.Tensor) -> np.ndarray:
     return (pictures.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def measure(running: Forward, images: np.ndarray, layer: str, units: np.ndarray, functional: str) -> np.ndarray:
-    """Return the activation of unit ``units[i]`` on image `i` of `images` uint8 [image, y, x, rgb], at the input size."""
-    return _by_itself(values_of(running, images, layer, functional), units)
-
-
-def _by_itself(values: np.ndarray, units: np.ndarray) -> np.ndarray:
-    return values[np.arange(len(units)), units].astype(np.float32)
+def measured(running: Forward, part: Drawn, wanted: Wanted) -> Drawn:
+    """Return pictures with the activation of their own units, measured on the very pixels kept, at the input size."""
+    values = values_of(running, part.images, wanted.layer, wanted.measured)
+    return replace(part, activation=values[np.arange(len(part.units)), part.units].astype(np.float32))
 
 
 @torch.no_grad()
@@ -203,15 +201,13 @@ def values_of(running: Forward, images: np.ndarray, layer: str, functional: str,
     return np.concatenate(found)
 
 
-def _drawn(
-    found: Ascent, units: np.ndarray, images: np.ndarray, activation: np.ndarray, kept: np.ndarray, variants: int
-) -> Drawn:
+def _drawn(found: Ascent, units: np.ndarray, kept: np.ndarray, variants: int) -> Drawn:
     failure = np.where(~found.finite, 2, np.where(~found.moved, 1, 0))
     return Drawn(
         units=units[kept],
         variant=(np.arange(len(kept)) % variants).astype(np.int32),
-        images=images[kept],
-        activation=activation[kept],
+        images=rounded(found.pictures[torch.from_numpy(kept)]),
+        activation=np.full(len(kept), np.nan, np.float32),  # not measured yet
         steps_run=found.steps[kept].astype(np.int32),
         converged=found.converged[kept],
         failure=failure[kept].astype(np.uint8),

@@ -17,25 +17,31 @@ class Redirected(torch.autograd.Function):
     """ReLU whose backward pass lets gradients through that would raise negative inputs, where else an image's vanish.
 
     For the gradient g of what is to be made small: plain = g · [0 < x < ceiling]; an image whose plain gradient is zero
-    everywhere in this layer gets g but where x < 0 and g > 0. Source: tensorflow/lucid,
+    everywhere in this layer gets g but where x ≤ 0 and g > 0. Source: tensorflow/lucid,
     misc/redirected_relu_grad.py, rule by batch entry.
     """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, ceiling: float | None, in_place: bool) -> torch.Tensor:
-        ctx.save_for_backward(x < 0, x > 0 if ceiling is None else (x > 0) & (x < ceiling))
+        ctx.ceiling = ceiling
         if in_place:
             ctx.mark_dirty(x)
-        return x.clamp_(0, ceiling) if in_place else x.clamp(0, ceiling)
+        made = (torch.relu_ if in_place else torch.relu)(x)
+        if ceiling is not None:
+            made.clamp_(max=ceiling)
+        ctx.save_for_backward(made)
+        return made
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        below, open_ = ctx.saved_tensors
-        plain = gradients[0] * open_
-        vanished = plain.flatten(1).abs().amax(dim=1) == 0
+        (made,) = ctx.saved_tensors
+        plain = torch.ops.aten.threshold_backward(gradients[0], made, 0)
+        if ctx.ceiling is not None:
+            plain = plain * (made < ctx.ceiling)
+        vanished = torch.linalg.vector_norm(plain.flatten(1), ord=torch.inf, dim=1) == 0
         if not vanished.any():
             return plain, None, None
-        kept = gradients[0].masked_fill(below & (gradients[0] > 0), 0.0)
+        kept = gradients[0].masked_fill((made == 0) & (gradients[0] > 0), 0.0)
         return torch.where(vanished.view(-1, *[1] * (plain.ndim - 1)), kept, plain), None, None
 
 
