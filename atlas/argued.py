@@ -11,6 +11,7 @@ from atlas.activations.records import Attributions, Vectors
 from atlas.errors import AtlasError, choose
 from atlas.maps.cell_looks import cells_table
 from atlas.maps.records import Cells
+from atlas.patterns.associations import crossing_units, unusual_cells
 
 if TYPE_CHECKING:
     from atlas.atlas import Atlas
@@ -60,3 +61,21 @@ def cells_frame(atlas: Atlas, layer: str | None = None, method: str = "umap", *,
 def output_names(atlas: Atlas) -> list[str]:
     """Return the names of the network's outputs; none for a network that yields features only."""
     return [] if atlas.predictions is None else list(atlas.predictions.map.names)
+
+
+def unusual(atlas: Atlas, layer: str | None = None, method: str = "umap", *, size: int | None = None) -> pd.DataFrame:
+    """Return a layout's cells by how unusual it is what they argue for; as of `atlas.patterns.associations.unusual_cells`.
+
+    Without cells, attribution, labels or predictions AtlasError is raised.
+    """
+    if atlas.predictions is None:
+        raise AtlasError("this network yields features only, so that no cell argues for a class: take a classifier")
+    return unusual_cells(cells(atlas, layer, method), atlas.predictions.map, size=size)
+
+
+def crossing(atlas: Atlas, layer: str | None = None) -> pd.DataFrame:
+    """Return a layer's units by how evenly two classes share their top images: `atlas.patterns.associations.crossing_units`.
+
+    Without statistics or labels AtlasError is raised.
+    """
+    return crossing_units(atlas.statistics(layer), atlas.image_record.codes, atlas.image_record.labels)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from atlas.models.network import Network
     from atlas.preferred.records import Preferred
     from atlas.progress import Progress
+    from atlas.propagating import Propagation
     from atlas.serving import Shown
 
 IMAGE_ID = re.compile(r"[0-9a-f]{16}(-[0-9]+)?")
@@ -389,6 +390,24 @@ class Atlas(Holdings):
         label (the most frequent), purity, parent.
         """
         return argued.cells_frame(self, layer, method, size=size)
+
+    def unusual(self, layer: str | None = None, method: str = "umap", *, size: int | None = None) -> pd.DataFrame:
+        """Return the cells of a layout that argue for a class few of their members have, the most unusual first."""
+        return argued.unusual(self, layer, method, size=size)
+
+    def crossing(self, layer: str | None = None) -> pd.DataFrame:
+        """Return the units of a layer whose top images two classes share, the most evenly shared first."""
+        return argued.crossing(self, layer)
+
+    def propagation(self, image: Any, layers: Sequence[str] | None = None, *, size: int | None = None) -> Propagation:
+        """Return what each layer makes of one image, a row, an image_id or a file: `atlas propagate` draws it. Needs torch.
+
+        Per layer: the length of each place's activation, what it argues for, the cell of the grid of `size` that it is most
+        like, and what the whole layer argues for.
+        """
+        from atlas.propagating import propagation
+
+        return propagation(self, image, layers, size=size)
 
     # -- to show to others --------------------------------------------------------------------------------------------------
 

@@ -364,6 +364,7 @@ def preferred(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A sheet with real images beside: PNG, SVG, PDF.")] = None,
+    film: Annotated[Path | None, typer.Option("--film", help="A film of them as they form: WebP or MP4.")] = None,
     as_json: Json = False,
 ) -> None:
     """Synthesise the inputs that units prefer, by gradient ascent, and hold them against real images."""
@@ -373,12 +374,34 @@ def preferred(
     if unit and every:
         raise AtlasError("--unit and --all exclude each other: give one of them")
     answer = run(
-        atlas, layer=layer, network=network, units="all" if every else unit or None, controls=controls, out=out,
+        atlas, layer=layer, network=network, units="all" if every else unit or None, controls=controls, out=out, film=film,
         param=param, steps=steps, size=size, rate=rate, restarts=restarts, variants=variants, seed=seed, device=device,
         precision=precision,
         progress=progress(),
     )  # fmt: skip
     tell(answer, as_json=as_json, text=text_preferred)
+
+
+@app.command()
+@early
+def film(
+    atlas: AtlasArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The film to write: WebP or MP4.")] = Path("film.webp"),
+    layer: Annotated[list[str] | None, typer.Option("--layer", "-l", help="Only this layer; repeat.")] = None,
+    network: NetworkOption = None,
+    seconds_per_page: Annotated[float, typer.Option(help="How long a page of up to 8 × 8 units is shown.")] = 3.0,
+    width: Annotated[int, typer.Option(help="Pixels of the film's width.")] = 1440,
+    as_json: Json = False,
+) -> None:
+    """Write a film through the preferred inputs of each layer, the layer marked in the network's drawing."""
+    from atlas.tables import text_film
+    from atlas.verbs import film as run
+
+    answer = run(
+        atlas, out, network=network, layers=layer or (), seconds_per_page=seconds_per_page, width=width,
+        progress=progress(),
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_film)
 
 
 @app.command()
@@ -407,6 +430,44 @@ def icons(
         whiten=whiten, seed=seed, device=device, out=out, progress=progress(),
     )  # fmt: skip
     tell(answer, as_json=as_json, text=text_icons)
+
+
+@app.command()
+@early
+def propagate(
+    atlas: AtlasArgument,
+    image: Annotated[str, typer.Argument(metavar="IMAGE|ROW|ID", help="An image file, a row, or an image_id.")],
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Only this layer; repeat; default: recorded, one of each size.")
+    ] = None,
+    grid: Annotated[int | None, typer.Option("--grid", "-g", help="Cells a side; default: each layer's finest.")] = None,
+    network: NetworkOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw it as one strip: PNG, SVG or PDF.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Follow one image through the network: at each place of each layer, which cell it is like and what it argues for."""
+    from atlas.strip import propagate as run
+    from atlas.tables import text_propagation
+
+    answer = run(atlas, image, layers=layer or (), size=grid, network=network, out=out, device=device)
+    tell(answer, as_json=as_json, text=text_propagation)
+
+
+@app.command()
+def associations(
+    atlas: AtlasArgument,
+    layer: LayerOption = None,
+    method: Annotated[str, typer.Option(help="Whose layout: umap, tsne or pca.")] = "umap",
+    grid: Annotated[int | None, typer.Option("--grid", "-g", help="Cells of this grid only, by cells a side.")] = None,
+    network: NetworkOption = None,
+    as_json: Json = False,
+) -> None:
+    """List unusual associations: cells that argue for a class few members have, and units whose top images cross classes."""
+    from atlas.tables import text_associations
+    from atlas.verbs import associations as run
+
+    tell(run(atlas, layer=layer, method=method, size=grid, network=network), as_json=as_json, text=text_associations)
 
 
 @app.command()

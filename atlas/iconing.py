@@ -103,7 +103,7 @@ def _build(
     )  # fmt: skip
     of_prior = preferring.prior(extent)
     recipe = Recipe(
-        "icons", 1, dataclasses.asdict(plan) | {"size": list(extent), "whiten": whiten},
+        "icons", 2, dataclasses.asdict(plan) | {"size": list(extent), "whiten": whiten},
         {"cells": of_cells, "activations": [of_layer], "network": atlas.names("network")[-1:],
          "images": atlas.names("images")[-1:], "prior": of_prior}, ("torch",),
     )  # fmt: skip

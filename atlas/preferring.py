@@ -90,8 +90,11 @@ class Preferring:
         """The atlas's images, as they are stored."""
         return open_reader(self.atlas.image_record, self.atlas.store.root)
 
-    def draw(self, layer: str, units: Sequence[int], choices: Choices) -> str:
-        """Build the record of the preferred inputs of some units of a layer; return its name. It is not shown yet."""
+    def draw(self, layer: str, units: Sequence[int], choices: Choices, *, formed: list[making.Drawn] | None = None) -> str:
+        """Build the record of the preferred inputs of some units of a layer; return its name. It is not shown yet.
+
+        `formed`, where given, receives the same pictures with those on the way: drawn once more where the record stands.
+        """
         choices.check()
         row = find_layer(self.atlas.network_record.layers, layer)
         check_units(units, int(row["units"]), str(row["name"]))
@@ -105,12 +108,14 @@ class Preferring:
             "prior": of_prior,
             "measured": self._source(asked.layer, asked.functional),
         }
-        recipe = Recipe("preferred", 1, parameters, inputs, ("torch",))
+        recipe = Recipe("preferred", 2, parameters, inputs, ("torch",))
 
         def make() -> Preferred:
-            return self._make(asked, int(row["number"]), choices, of_prior)
+            return self._make(asked, int(row["number"]), choices, of_prior, formed)
 
         self.atlas.store.build(recipe, Preferred, make)
+        if formed is not None and not formed:
+            make()
         return recipe.name
 
     # -- what is asked ---------------------------------------------------------------------------------------------------
@@ -246,7 +251,9 @@ class Preferring:
 
     # -- the pictures -------------------------------------------------------------------------------------------------------
 
-    def _make(self, asked: making.Wanted, number: int, choices: Choices, of_prior: str) -> Preferred:
+    def _make(
+        self, asked: making.Wanted, number: int, choices: Choices, of_prior: str, formed: list[making.Drawn] | None
+    ) -> Preferred:
         prior = self.atlas.store.read(of_prior, Prior)
         network, real = self.network, self.real(asked.layer, asked.units, asked.measured)
         if choices.untrained:
@@ -254,10 +261,13 @@ class Preferring:
         live = np.flatnonzero(real.varies)
         if not len(live):
             raise AtlasError(f"every unit asked of {asked.layer} is dead: none varies over the {real.words}")
-        drawn = dataclasses.replace(asked, units=[asked.units[place] for place in live.tolist()])
+        units = [asked.units[place] for place in live.tolist()]
+        drawn = dataclasses.replace(asked, units=units, frames=formed is not None)
         title = f"preferred inputs of {asked.layer}{' of an untrained network' if choices.untrained else ''}"
         with self.progress.stage(title, asked.steps * len(live)) as advance:
             found = making.draw(network, prior, drawn, best_real=real.best(live), device=self.device, advance=advance)
+        if formed is not None:
+            formed.append(found)
         places = np.repeat(live, choices.variants)
         return Preferred(
             layer=asked.layer, number=number, functional=asked.ascended, measured=asked.measured,
@@ -315,6 +325,15 @@ def usual_units(atlas: Atlas, layer: str) -> list[int]:
     return sorted(np.argsort(-score, kind="stable")[:FEW].tolist())
 
 
+def wanted_units(atlas: Atlas, layer: str, units: Sequence[int] | str | None) -> list[int]:
+    """Return the units that are meant: numbers as they are, ``"all"``, or None for `usual_units`."""
+    if units is None:
+        return usual_units(atlas, layer)
+    if units == "all":
+        return list(range(int(find_layer(atlas.network_record.layers, layer)["units"])))
+    return list(units)  # type: ignore[arg-type]
+
+
 def preferred(
     atlas: Atlas,
     *,
@@ -322,16 +341,17 @@ def preferred(
     units: Sequence[int] | str | None = None,
     progress: Progress | None = None,
     device: str = "auto",
+    formed: list[making.Drawn] | None = None,
     **choices: Any,
 ) -> Preferred:
     """Draw the preferred inputs of units of a layer and show them in the atlas; return their record.
 
-    `units` are numbers, ``"all"``, or None for `usual_units`. The further choices are those of `Choices`.
+    `units` are numbers, ``"all"``, or None for `usual_units`. The further choices are those of `Choices`. A list `formed`
+    receives the pictures with those on the way to them.
     """
     name = atlas.layer_name(layer)
-    row = find_layer(atlas.network_record.layers, name)
-    wanted = list(range(int(row["units"]))) if units == "all" else usual_units(atlas, name) if units is None else list(units)
-    made = Preferring(atlas, progress=progress, device=device).draw(name, wanted, checked_choices(choices))  # type: ignore[arg-type]
+    wanted = wanted_units(atlas, name, units)
+    made = Preferring(atlas, progress=progress, device=device).draw(name, wanted, checked_choices(choices), formed=formed)
     if made not in atlas.store.shown():
         atlas.store.show([made])
     return atlas.store.read(made, Preferred)

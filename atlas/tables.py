@@ -100,7 +100,26 @@ def text_preferred(answer: dict[str, Any]) -> str:
     ]
     if answer["dead"]:
         lines += ["", f"dead, never varying over the real images, not drawn: units {', '.join(map(str, answer['dead']))}"]
-    return "\n".join(lines + ([f"written to {answer['file']}"] if answer["file"] else []))
+    made = [f"written to {answer['file']}"] if answer["file"] else []
+    if answer["film"]:
+        made.append(f"written to {answer['film']['file']}: {answer['film']['frames']} frames, {answer['film']['seconds']} s")
+    return "\n".join(lines + made)
+
+
+def text_film(answer: dict[str, Any]) -> str:
+    """Return what `atlas film` says: the file, a row per layer, and the layers that were left out."""
+    import pandas as pd
+
+    pages = f"{answer['frames']} page{'s' if answer['frames'] > 1 else ''}, {answer['seconds']} s"
+    lines = [
+        f"written to {answer['file']}: {pages}, {answer['width']} × {answer['height']} pixels",
+        "",
+        text_table(pd.DataFrame(answer["layers"])),
+    ]
+    if answer["left_out"]:
+        names = ", ".join(map(one_line, answer["left_out"]))
+        lines += ["", f"left out, for `atlas preferred ATLAS --layer LAYER` has drawn none of their units: {names}"]
+    return "\n".join(lines)
 
 
 def text_icons(answer: dict[str, Any]) -> str:
@@ -115,6 +134,64 @@ def text_icons(answer: dict[str, Any]) -> str:
         "failed: the cosine of an icon's activation to its cell's mean is below 0.5; few: of fewer than 5 images",
     ]
     return "\n".join(lines + ([f"written to {answer['file']}"] if answer["file"] else []))
+
+
+def text_propagation(answer: dict[str, Any]) -> str:
+    """Return what `atlas propagate` says: the image, a row per layer, and where the picture is."""
+    import pandas as pd
+
+    names = list(answer["layers"][0]["argues"])
+    table = pd.DataFrame([_propagated(layer, names) for layer in answer["layers"]])
+    known = [f"labelled {one_line(answer['label'])}"] if answer["label"] else []
+    said = f"predicted {one_line(answer['predicted'])} {answer['probability']:.3f}"
+    lines = [", ".join([one_line(answer["image"]), *known, said]), "", text_table(table), "",
+             "for, rank: what the layer argues for the class in all, and its place among the classes; cell: the usual class "
+             "of the layer's cell nearest to the whole image, and its share"]  # fmt: skip
+    if answer["left_out"]:
+        lines.append(f"recorded and not shown: {', '.join(map(one_line, answer['left_out']))}; --layer shows them")
+    return "\n".join(lines + ([f"written to {answer['file']}"] if answer["file"] else []))
+
+
+def _propagated(layer: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    near = (layer["cells"] or {}).get("nearest") or {}
+    argued = {
+        title: value
+        for name in names
+        for title, value in (
+            (f"for {one_line(name, 24)}", layer["argues"][name]["total"]),
+            ("rank" if name == names[0] else f"its rank {names.index(name) + 1}", layer["argues"][name]["rank"]),
+        )
+    }
+    return {
+        "layer": layer["layer"],
+        "places": "×".join(map(str, layer["size"])),
+        **argued,
+        "argues most for": layer["best"][0]["output"],
+        "cell": near.get("label"),
+        "share": near.get("purity"),
+        "cosine": near.get("cosine"),
+    }
+
+
+def text_associations(answer: dict[str, Any], most: int = 15) -> str:
+    """Return what `atlas associations` says: the first `most` cells and units, or why there is no such list."""
+    lines: list[str] = []
+    for title, told in ((f"cells of {answer['layer']} on its {answer['method']} layout", answer["cells"]),
+                        (f"units of {answer['layer']}", answer["units"])):  # fmt: skip
+        lines += [*([""] if lines else []), title, *_ranked(told, most)]
+    return "\n".join(lines)
+
+
+def _ranked(told: dict[str, Any], most: int) -> list[str]:
+    import pandas as pd
+
+    if told["reason"]:
+        return [told["reason"]]
+    rows = told["rows"]
+    table = pd.DataFrame(rows[:most], columns=told["columns"])
+    rest = [f"{most} of {len(rows)} shown; --json prints all"] if len(rows) > most else []
+    left = [f"{count} {why}" for why, count in told["left_out"].items() if count]
+    return [*([text_table(table)] if rows else []), *rest, *([f"left out: {', '.join(left)}"] if left else [])]
 
 
 def text_estimate(cost: dict[str, Any]) -> str:

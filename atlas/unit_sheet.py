@@ -72,7 +72,7 @@ def _row(atlas: Atlas, records: Sequence[Preferred], unit: int) -> Any:
     ]
     pictures = [(_pixels(r.images[k]), _caption(r, k)) for r in records for k in np.flatnonzero(r.units == unit).tolist()]
     real = [(np.asarray(thumbnail(atlas.image_record, row)), words) for row, words in real_images(atlas, main.layer, unit)]
-    return Row(_name(atlas, main.layer, unit), words, pictures, real, failed=failed)
+    return Row(unit_name(atlas, main.layer, unit), words, pictures, real, failed=failed)
 
 
 def _caption(record: Preferred, place: int) -> str:
@@ -80,7 +80,7 @@ def _caption(record: Preferred, place: int) -> str:
     return f"{record.parameterisation}{number}{', untrained' if record.untrained else ''}"
 
 
-def _name(atlas: Atlas, layer: str, unit: int) -> str:
+def unit_name(atlas: Atlas, layer: str, unit: int) -> str:
     """Return a unit's number, and for a logit the class it stands for."""
     said = atlas.predictions
     table = atlas.network_record.layers

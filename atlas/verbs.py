@@ -276,6 +276,7 @@ def preferred(
     units: Sequence[int] | str | None = None,
     controls: bool = False,
     out: str | os.PathLike[str] | None = None,
+    film: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     **choices: Any,
 ) -> dict[str, Any]:
@@ -283,7 +284,7 @@ def preferred(
 
     With `controls` also what the same method draws of an untrained network, and the picture without the dataset's prior
     where the choice has one. `out` names a picture, PNG, SVG or PDF, of them beside the real images that excite each
-    unit.
+    unit; `film`, WebP or MP4, one of the pictures as they form.
     """
     from atlas.pages import figures
 
@@ -292,8 +293,13 @@ def preferred(
         check_writable(out, figures.SUFFIXES)
     with damage_told(opened.store.root):
         layer = opened.layer_name(layer)
-    records = [opened.preferred(layer, units, progress=progress, **choices)]
-    drawn = records[0]
+    if film is None:
+        drawn, shot = opened.preferred(layer, units, progress=progress, **choices), None
+    else:
+        from atlas.films import forming
+
+        drawn, shot = forming(opened, film, layer=layer, units=units, progress=progress, **choices)
+    records = [drawn]
     if controls:
         same = choices | {"untrained": True}
         others = [same] + ([choices | {"param": "fourier"}] if drawn.parameterisation not in ("fourier", "pixel") else [])
@@ -310,8 +316,26 @@ def preferred(
         "real": drawn.real,
         "dead": drawn.dead,
         "file": None if out is None else str(out),
+        "film": shot,
         "pictures": drawn.table().to_dict("records"),
     }
+
+
+def film(
+    atlas: str | os.PathLike[str] | Atlas,
+    out: str | os.PathLike[str],
+    *,
+    network: str | int | None = None,
+    layers: Sequence[str | int] = (),
+    progress: Progress | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write a film through the preferred inputs that an atlas holds, as `atlas.films.film` does; return what is in it."""
+    from atlas.films import film as write
+
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas, network=network)
+    with damage_told(opened.store.root):
+        return write(opened, out, layers=layers, progress=progress, **options)
 
 
 def icons(
@@ -357,6 +381,45 @@ def icons(
             for size, own in grids
         ],
     }
+
+
+def associations(
+    atlas: str | os.PathLike[str] | Atlas,
+    *,
+    layer: str | None = None,
+    method: str = "umap",
+    size: int | None = None,
+    network: str | int | None = None,
+) -> dict[str, Any]:
+    """Return a layer's unusual associations, ranked: ``cells`` of one of its layouts, and ``units``.
+
+    Each has ``rows``, their ``columns``, ``left_out`` (how many, by why) and ``reason``: why there is no such list, else
+    None. Columns are those of `atlas.patterns.associations`. Where there is neither list, AtlasError is raised.
+    """
+    from atlas.argued import crossing, unusual
+
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas, network=network)
+    with damage_told(opened.store.root):
+        name = opened.layer_name(layer)
+        if size is not None:
+            opened.cells(name, method, size=size)  # another grid is a slip of the hand, no reason to list fewer
+        found = {
+            "cells": _listed(lambda: unusual(opened, name, method, size=size)),
+            "units": _listed(lambda: crossing(opened, name)),
+        }
+    if all(told["reason"] for told in found.values()):
+        raise AtlasError("; ".join(str(told["reason"]) for told in found.values()))
+    return {"layer": name, "method": method, **found}
+
+
+def _listed(make: Callable[[], pd.DataFrame]) -> dict[str, Any]:
+    """Return a table as plain values, or the reason why there is none."""
+    try:
+        table = make()
+    except AtlasError as reason:
+        return {"rows": [], "columns": [], "left_out": {}, "reason": str(reason)}
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return {"rows": rows, "columns": list(table.columns), "left_out": dict(table.attrs), "reason": None}
 
 
 def report(atlas: str | os.PathLike[str] | Atlas, out: str | os.PathLike[str], **options: Any) -> dict[str, Any]:

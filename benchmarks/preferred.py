@@ -62,7 +62,7 @@ def real_best(network: Any, cache: Path, units: Sequence[int]) -> np.ndarray:
 
 
 def reached(network: Any, images: np.ndarray) -> np.ndarray:
-    """Return the mean activation of every unit on images uint8 [image, y, x, rgb], at the network's own input size."""
+    """Return the mean activation of every unit on images uint8 [image, y, x, rgb]."""
     from atlas.preferred.forward import forward
     from atlas.preferred.making import values_of
 
@@ -129,7 +129,7 @@ def report(
     notes += [why] * bool(why)
     sentence = (
         f"Channels of {LAYER} of EfficientNet-lite0 (ImageNet weights), {SIZE} pixels, {steps} steps, Fourier on both. "
-        "Activations are of the pictures as the network takes them, at 224 pixels, beside the best of 400 real photographs."
+        "Activations are of the pictures at that size, beside the best of 400 real photographs at 224 pixels."
     )
     measure.show(sentence, ["who", "seconds per picture", "activation, × best real (median)", "speed"], rows, notes=notes)
 

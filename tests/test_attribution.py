@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from atlas.activations.attribution import PASSES, Attributor, attributions, place_attributions
+from atlas.activations.attribution import PASSES, Attributor, attributions, layer_attributions, place_attributions
 from atlas.activations.engine import engine
 from atlas.activations.functionals import Functional, positions
 from atlas.errors import AtlasError
@@ -332,3 +332,14 @@ def test_a_network_without_logits_and_an_unknown_output_are_refused() -> None:
         place_attributions(net, PICTURES[0], ["conv1"], outputs=[3])
     with pytest.raises(AtlasError, match="no layer 'two'"):
         place_attributions(net, PICTURES[0], ["two"])
+
+
+@pytest.mark.parametrize(
+    ("make", "layers"), [(Plain, ["one", "two", "norm"]), (Last, ["conv", "mix"]), (Encoder, ["patches", "encode"])]
+)
+def test_what_layers_argue_for_as_a_whole_is_the_sum_over_their_places(make: Any, layers: list[str]) -> None:
+    network: Any = Net(make())
+    whole, places = layer_attributions(network, PICTURES[0], layers), place_attributions(network, PICTURES[0], layers)
+    for layer in layers:
+        assert whole[layer].shape == (3,)
+        np.testing.assert_allclose(whole[layer], places[layer].sum((1, 2)), atol=1e-4)

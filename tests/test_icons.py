@@ -13,13 +13,16 @@ from PIL import Image
 
 import atlas
 from atlas.argued import cells_name
+from atlas.arguing import make_cells
 from atlas.errors import AtlasError
 from atlas.iconing import icons, icons_of
+from atlas.maps.cell_looks import class_opacity
 from atlas.maps.records import Cells
-from atlas.pages import answers
+from atlas.pages import answers, association_answers
 from atlas.pages.cell_answers import NOWHERE, cells_part
 from atlas.pages.part import Part
 from atlas.pages.preferred_answers import ACROSS, mosaic, preferred_part
+from atlas.pages.report_contents import report_addresses
 from atlas.pages.shelf import SHELF, asking
 from atlas.preferred.icons import likeness, unit_length
 from tests.command import clear_refusal, run, success
@@ -164,3 +167,62 @@ def test_a_part_of_an_atlas_knows_the_cells_of_its_own_points(drawn):
     for cell in range(len(whole.grid)):
         there = [int(np.flatnonzero(rows == p)[0]) for p in whole.representatives[cell] if p in rows]
         assert [p for p in found.representatives[cell] if p >= 0] == there
+
+
+# -- class atlases and unusual associations ---------------------------------------------------------------------------------
+
+
+def test_the_page_fades_cells_by_how_strongly_they_argue_for_a_class(drawn):
+    (part,) = cells_part(SHELF.open(drawn.store.root))
+    record = drawn.store.read(part["key"], Cells)
+    told = json.loads(answers.answer(f"/cells/{part['key']}.json")[1])
+    found = np.frombuffer(answers.answer(f"/opacity/{part['key']}.bin")[1], np.uint8).reshape(len(told["names"]), -1)
+    assert found.shape[1] == part["cells"] and found.max() == 255
+    for place, name in enumerate(told["names"]):
+        output = drawn.predictions.map.names.index(name)
+        assert np.abs(found[place] / 255 - class_opacity(record, output)).max() <= 0.5 / 255
+        assert not found[place][np.asarray(record.attribution)[:, output] <= 0].any()
+
+
+def test_the_page_ranks_cells_and_units_as_the_functions_do(drawn):
+    view = SHELF.open(drawn.store.root)
+    (part,) = cells_part(view)
+    told, table = json.loads(answers.answer(f"/unusual/{part['key']}.json")[1]), drawn.unusual("act")
+    assert told["of"] == len(table) and told["cell"] == table["cell"].tolist()[: len(told["cell"])]
+    labels = drawn.image_record.labels
+    assert [labels[code] for code in told["argues_for"]] == table["argues_for"].tolist()
+    assert np.allclose(told["score"], table["score"], rtol=1e-4) and np.allclose(told["share"], table["share"], rtol=1e-4)
+    statistics = view.statistics_of(view.space("act").activations[0])[0]
+    told, table = json.loads(answers.answer(f"/crossing/{statistics}.json")[1]), drawn.crossing("act")
+    assert told["unit"] == table["unit"].tolist() and told["left_out"] == table.attrs
+    assert [labels[code] if code >= 0 else None for code in told["second"]] == table["second"].tolist()
+
+
+def test_a_ranked_list_is_cut_and_says_of_how_many(drawn, monkeypatch):
+    monkeypatch.setattr(association_answers, "LISTED", 2)
+    (part,) = cells_part(SHELF.open(drawn.store.root))
+    told = json.loads(association_answers.unusual.__wrapped__(part["key"])[1])
+    assert len(told["cell"]) == len(told["few"]) == 2 < told["of"] == len(drawn.unusual("act"))
+
+
+def test_a_report_of_some_images_ranks_units_over_all_of_them(drawn):
+    part = Part(drawn.store.root, rows=np.arange(0, len(drawn.image_record), 3))
+    statistics = part.statistics_of(part.space("act").activations[0])[0]
+    with asking(part):
+        told = json.loads(association_answers.crossing.__wrapped__(statistics)[1])
+    assert told["unit"] == drawn.crossing("act")["unit"].tolist()
+
+
+def test_what_has_no_attribution_has_no_class_atlas_and_the_report_wishes_for_what_there_is(drawn, tiny_atlas, tmp_path):
+    folder = tmp_path / "plain"
+    shutil.copytree(tiny_atlas.store.root, folder)
+    make_cells(atlas.open(folder), "act", sizes=(2,))
+    (part,) = cells_part(SHELF.open(folder))
+    for address in ("opacity/{}.bin", "unusual/{}.json"):
+        with pytest.raises(AtlasError, match=r"no attribution.*: attribute their layer first"):
+            answers.answer("/" + address.format(part["key"]))
+    (own,) = cells_part(SHELF.open(drawn.store.root))
+    wished = {wish.address for wish in report_addresses(Part(drawn.store.root))}
+    assert {f"opacity/{own['key']}.bin", f"unusual/{own['key']}.json"} <= wished
+    assert any(address.startswith("crossing/") for address in wished)
+    assert f"opacity/{part['key']}.bin" not in {wish.address for wish in report_addresses(Part(folder))}

@@ -21,9 +21,10 @@ PACKAGE = ROOT / "atlas"
 ORDER = (
     ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",), ("notes",),
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
-    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("unit_sheet",), ("atlas",), ("worker",),
+    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("propagating",),
+    ("unit_sheet",), ("films",), ("atlas",), ("worker",),
     ("tables", "planning", "pool"), ("stages", "showing"), ("recording", "arguing"), ("pipeline",), ("iconing",),
-    ("estimate", "growing"), ("verbs",), ("asking",), ("demo",), ("cli",),
+    ("estimate", "growing"), ("verbs",), ("strip",), ("asking",), ("demo",), ("cli",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -82,6 +83,7 @@ def loaded_by(code: str) -> set[str]:
         ("import atlas.maps.neighbours, atlas.maps.layout, atlas.patterns.classes", {"torch", "umap", "numba"}),
         ("import atlas.pages.view, atlas.pages.explorer, atlas.pages.routes", {"torch", "umap", "numba", "openTSNE"}),
         ("import atlas.pages.figures", {"torch", "umap", "numba"}),
+        ("import atlas.films", {"torch", "umap", "numba", "bokeh"}),
         ("import atlas.asking, atlas.worker.client, atlas.tables", {*HEAVY, "pandas", "numpy"}),
         ("import atlas.atlas, atlas.verbs", {"torch", "umap", "numba", "bokeh"}),
     ],

@@ -5,6 +5,7 @@ Carter et al., "Activation Atlas", Distill 2019; exact for the last linear layer
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -162,6 +163,19 @@ def attributions(
         return attributor(opened.tensor(padded(stack(pixels), FEWEST)), ids)[layer]
 
 
+def layer_attributions(
+    network: Network, picture: Image, layers: Sequence[str], *, device: str = "cpu"
+) -> dict[str, np.ndarray]:
+    """Return what each of some layers argues for as a whole, of one image: float32 [output], by layer.
+
+    The sum over all places, a class token among them; of a single logit for two outputs. Errors as of `attributions`.
+    """
+    with engine(network, find_device(device), "float32") as opened:
+        attributor = Attributor(opened, {layer: Functional.parse("mean") for layer in layers})
+        found = attributor(opened.tensor(padded(stack([network.preprocess.array(picture)]), FEWEST)), [""])
+    return {layer: values[0] for layer, values in found.items()}
+
+
 def place_attributions(
     network: Network, picture: Image, layers: Sequence[str], *, outputs: Sequence[int] | None = None, device: str = "cpu"
 ) -> dict[str, np.ndarray]:
@@ -192,7 +206,8 @@ def _forward_mode() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
+        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
+            warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own use of it
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

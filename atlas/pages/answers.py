@@ -19,6 +19,7 @@ from PIL import Image
 
 from atlas.errors import AtlasError, one_line
 from atlas.pages import (
+    association_answers,
     cell_answers,
     class_answers,
     colour_answers,
@@ -180,4 +181,5 @@ ROUTES: Routes = [
     *class_answers.ROUTES,
     *preferred_answers.ROUTES,
     *cell_answers.ROUTES,
+    *association_answers.ROUTES,
 ]

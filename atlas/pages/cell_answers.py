@@ -9,7 +9,7 @@ import numpy as np
 
 from atlas.activations.records import Predictions
 from atlas.errors import AtlasError
-from atlas.maps.cell_looks import icon_sides, label_opacity
+from atlas.maps.cell_looks import class_opacity, icon_sides, label_opacity
 from atlas.maps.records import Cells, Layout
 from atlas.pages.columns import on_page, output_name
 from atlas.pages.preferred_answers import ACROSS, sheet_of
@@ -99,12 +99,11 @@ def _held(view: View, key: str, record: Cells) -> dict[str, Any]:
 
 def _argued(view: View, key: str, record: Cells) -> dict[str, Any]:
     """What each cell argues for: outputs by name, their mean attribution, how opaque the first is; none without."""
-    name = _predictions(view, key)
+    name = predictions_of(view, key)
     if record.attributed is None or name is None:
         return {"outputs": [], "names": [], "values": [], "opacity": []}
     said: Predictions = view.read(name, Predictions)
-    outputs = np.asarray(record.best)
-    there = np.unique(outputs[outputs >= 0])
+    outputs, there = np.asarray(record.best), argued_outputs(record)
     return {
         "outputs": np.where(outputs >= 0, np.searchsorted(there, outputs), -1).tolist(),
         "names": [output_name(said, int(output)) for output in there],
@@ -114,7 +113,14 @@ def _argued(view: View, key: str, record: Cells) -> dict[str, Any]:
     }
 
 
-def _predictions(view: View, key: str) -> str | None:
+def argued_outputs(record: Cells) -> np.ndarray:
+    """Return the outputs that the page knows by name, in their order: the first few of any cell."""
+    outputs = np.asarray(record.best)
+    return np.unique(outputs[outputs >= 0])
+
+
+def predictions_of(view: View, key: str) -> str | None:
+    """Return the predictions of the network whose layers some cells are of; None where there are none."""
     sources = set(view.inputs(key, "activations"))
     return next((space.predictions for space in view.spaces if set(space.activations) == sources), None)
 
@@ -137,6 +143,16 @@ def of_points(key: str, number: str) -> Answer:
     return raw(np.where((cell < 0) | (cell >= NOWHERE), NOWHERE, cell).astype(np.uint16))
 
 
+@functools.lru_cache(maxsize=8)
+def opacity(key: str) -> Answer:
+    """Return how strongly each cell argues for each output named in `table`: uint8 [output, cell], 255 for most."""
+    record: Cells = owner_of(key, "cells").read(key, Cells)
+    found = [class_opacity(record, int(output)) for output in argued_outputs(record)]
+    if not found:
+        raise AtlasError(f"the cells of {key} have no attribution: attribute their layer first")
+    return raw(np.round(255 * np.stack(found)).astype(np.uint8))
+
+
 @functools.lru_cache(maxsize=64)
 def sheet(key: str, number: str) -> Answer:
     """Return one sheet of icons, in the order of the cells: WebP."""
@@ -146,5 +162,6 @@ def sheet(key: str, number: str) -> Answer:
 ROUTES: Routes = [
     (rf"/cells/{KEY}\.json", table),
     (rf"/cells/{KEY}/{NUMBER}\.bin", of_points),
+    (rf"/opacity/{KEY}\.bin", opacity),
     (rf"/icons/{KEY}/{NUMBER}\.webp", sheet),
 ]

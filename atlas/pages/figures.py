@@ -6,6 +6,7 @@ from atlas.pages.figures_architecture import architecture
 from atlas.pages.figures_curves import training_curves, training_curves_html
 from atlas.pages.figures_patterns import patterns_heatmap
 from atlas.pages.figures_preferred import preferred_sheet
+from atlas.pages.figures_propagation import propagation_strip
 from atlas.pages.figures_sheet import contact_sheet
 from atlas.pages.figures_style import SUFFIXES, save
 
@@ -15,6 +16,7 @@ __all__ = [
     "contact_sheet",
     "patterns_heatmap",
     "preferred_sheet",
+    "propagation_strip",
     "save",
     "training_curves",
     "training_curves_html",

@@ -125,18 +125,18 @@ def _top(block: Block, size: float) -> float:
 def _box(axes: Axes, x: float, size: float, thickness: float, colour: str, block: Block, *, lift: float = 0.0) -> float:
     """Draw a box in oblique projection (a flat one for a vector); return its right edge."""
     low, high, deep = MIDDLE - size / 2 + lift, MIDDLE + size / 2 + lift, _depth(block, size) * 0.5
-    edge: Any = {"linewidth": 0.5, "edgecolor": _shaded(colour, 0.62)}
+    edge: Any = {"linewidth": 0.5, "edgecolor": shaded(colour, 0.62)}
     right = x + thickness
     axes.add_patch(Rectangle((x, low), thickness, size, facecolor=colour, **edge))
     if deep:
         top = [(x, high), (right, high), (right + deep, high + deep), (x + deep, high + deep)]
         side = [(right, low), (right, high), (right + deep, high + deep), (right + deep, low + deep)]
-        axes.add_patch(Polygon(top, closed=True, facecolor=_shaded(colour, 1.35), **edge))
-        axes.add_patch(Polygon(side, closed=True, facecolor=_shaded(colour, 0.8), **edge))
+        axes.add_patch(Polygon(top, closed=True, facecolor=shaded(colour, 1.35), **edge))
+        axes.add_patch(Polygon(side, closed=True, facecolor=shaded(colour, 0.8), **edge))
     return right
 
 
-def _shaded(colour: str, factor: float) -> tuple[float, float, float]:
+def shaded(colour: str, factor: float) -> tuple[float, float, float]:
     """Return a colour darker (`factor` below 1) or nearer to white (above)."""
     red, green, blue = to_rgb(colour)
     if factor <= 1:

@@ -96,6 +96,7 @@ def units(view: View) -> Iterator[Wish]:
             what = f"the units of {space.id}"
             for split in range(ALL_SPLITS + 1):
                 yield from (Wish(f"{kind}/{name}/{split}.json", most=LARGEST, what=what) for kind in ("units", "order"))
+            yield Wish(f"crossing/{name}.json", most=LARGEST, what=what)
             for array in ("top_image", "top_value", "quantiles"):
                 yield Wish(f"units/{name}/{array}.bin", 4, array != "top_image", LARGEST, what)
         if len(space.layers) == 1:
@@ -125,7 +126,9 @@ def cells(view: View) -> Iterator[Wish]:
     """Yield the cells of each layout that has some: what they hold, which points lie in them, their icons."""
     for part in cells_part(view):
         what = f"the icons of {view.headers[part['layout']]['fields']['method']} of {part['attributed'] or 'a layer'}"
-        yield Wish(f"cells/{part['key']}.json", most=LARGEST, what=what)
+        yield from (Wish(f"{kind}/{part['key']}.json", most=LARGEST, what=what) for kind in ("cells", "unusual"))
+        if part["attributed"]:
+            yield Wish(f"opacity/{part['key']}.bin", 1, most=LARGEST, what=f"the classes that {what[4:]} argue for")
         yield from (
             Wish(f"cells/{part['key']}/{number}.bin", 2, most=LARGEST, what=what) for number in range(len(part["sizes"]))
         )

@@ -29,6 +29,8 @@ def unusual_cells(cells: Cells, class_map: ClassMap, *, size: int | None = None)
         raise AtlasError("these cells have no attribution, so that none argues for a class: attribute their layer first")
     if not cells.labels:
         raise AtlasError("the images carry no labels, so that no association is unusual: label them by folder or by table")
+    if class_map.labels != cells.labels:
+        raise AtlasError("these cells were made of other labels than the predictions: make them again with `atlas icons`")
     wanted = np.arange(len(cells.grid)) if size is None else cells.of_grid(size)
     label, labelled = class_map.labels_of(cells.best[:, 0]), cells.members.sum(axis=1)
     kept = wanted

@@ -15,15 +15,21 @@ import torch
 from atlas.errors import AtlasError
 from atlas.preferred.forward import Forward
 from atlas.preferred.objectives import Objective
-from atlas.preferred.parameterisations import Parameterisation, resized
+from atlas.preferred.parameterisations import Parameterisation
 from atlas.preferred.transforms import Transforms
 
 CHECK = 8  # steps between two looks at the image as it is, without transforms: they cost a third of a step each
 LOOK_BACK = 32  # steps over which the gain is judged
 EARLIEST = 64  # steps before an image may stop
+REDIRECTED = 16  # steps in which a ReLU's gradient is redirected, as in lucid: then every live unit is awake
 STILL = 0.01  # relative gain over LOOK_BACK steps below which an image stops
 SETTLED = 0.05  # relative gain below which an image at the last step counts as converged
 STEPS = 192  # of small images: with 128 most of the logits of our conv6 were still rising, with 192 nearly none
+
+
+def rounded(pictures: torch.Tensor) -> np.ndarray:
+    """Return images [image, rgb, y, x] in 0–1 as they are kept: uint8 [image, y, x, rgb]."""
+    return (pictures.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,10 @@ class Settings:
 class Ascent:
     """What came out, image by image.
 
-    ``pictures`` [image, rgb, y, x] in 0–1, the best seen at any check; ``value`` [image] its objective at the network's
-    own input size, without transforms; ``history`` [check, image] the best so far, NaN after an image stopped; ``steps``
-    [image]; ``converged`` [image]; ``moved`` [image] whether any gradient reached the image; ``finite`` [image] whether
-    no NaN came up; ``frames`` [check, image, rgb, y, x], or None where they were not asked for.
+    ``pictures`` [image, rgb, y, x] in 0–1, the best seen at any check; ``value`` [image] its objective, without transforms;
+    ``history`` [check, image] the best so far, NaN after an image stopped; ``steps`` [image]; ``converged`` [image];
+    ``moved`` [image] whether any gradient reached the image, ``rose`` [image] whether it came above its start; ``finite``
+    [image] whether no NaN came up; ``frames`` uint8 [check, image, y, x, rgb], or None where they were not asked for.
     """
 
     pictures: torch.Tensor
@@ -57,8 +63,9 @@ class Ascent:
     steps: np.ndarray
     converged: np.ndarray
     moved: np.ndarray
+    rose: np.ndarray
     finite: np.ndarray
-    frames: torch.Tensor | None
+    frames: np.ndarray | None
 
 
 def ascend(
@@ -115,17 +122,16 @@ class Run:
         self.optimiser: torch.optim.Optimizer = getattr(torch.optim, how.optimiser)([self.values], lr=rate)
         with torch.no_grad():
             self.pictures = how.picture(self.values).detach().clone()
-        preprocess = forward.network.preprocess
-        self.size = (preprocess.height or self.pictures.shape[2], preprocess.width or self.pictures.shape[3])
         self.background = torch.tensor(list(settings.background)).view(1, -1, 1, 1)
         self.best = torch.full((count,), -torch.inf)
         self.steps, self.converged = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
         self.moved, self.finite = self.converged.clone(), ~self.converged
         self.history: list[torch.Tensor] = []
-        self.frames: list[torch.Tensor] = []
+        self.frames: list[np.ndarray] = []
 
     def step(self, generator: torch.Generator) -> None:
         """Move every image one step up."""
+        self.forward.waking = int(self.steps.max()) < REDIRECTED
         pictures = self.how.picture(self.values)
         change = self.settings.transforms.draw(pictures.shape[1:], generator)
         seen = self.forward(change(pictures - self.background) + self.background)
@@ -150,7 +156,7 @@ class Run:
         """See what the images are worth as they are; keep the best, let those that stand still go."""
         if len(self.rows):
             pictures = self.how.picture(self.values)
-            found = self.objective.values(self.forward(resized(pictures, self.size))).cpu()
+            found = self.objective.values(self.forward(pictures)).cpu()
             self.finite[self.rows[~torch.isfinite(found)]] = False
             better = found > self.best[self.rows]  # never so for NaN
             self.best[self.rows[better]] = found[better]
@@ -161,11 +167,11 @@ class Run:
         self.history[-1][self._stopped()] = torch.nan
         self._let_go(step, last=last)
 
-    def _shown(self) -> torch.Tensor:
+    def _shown(self) -> np.ndarray:
         shown = self.pictures.clone()
         if len(self.rows):
             shown[self.rows] = self.how.picture(self.values)
-        return shown
+        return rounded(shown)
 
     def _stopped(self) -> torch.Tensor:
         gone = torch.ones(len(self.best), dtype=torch.bool)
@@ -212,13 +218,15 @@ class Run:
             raise AtlasError(
                 "the ascent met values that are not finite in every image: give a lower --rate, or another layer"
             )
+        rose = self.best > self.history[0]
         return Ascent(
             pictures=self.pictures,
             value=self.best.numpy(),
             history=torch.stack(self.history).numpy(),
             steps=self.steps.numpy(),
-            converged=(self.converged & self.finite & self.moved).numpy(),
+            converged=(self.converged & self.finite & self.moved & rose).numpy(),
             moved=self.moved.numpy(),
+            rose=rose.numpy(),
             finite=self.finite.numpy(),
-            frames=torch.stack(self.frames) if self.frames else None,
+            frames=np.stack(self.frames) if self.frames else None,
         )

@@ -27,6 +27,7 @@ class Forward:
 
     def __init__(self, opened: Engine, layers: Iterable[str], *, redirect: bool):
         self.engine, self.redirect = opened, redirect
+        self.waking = True  # whether redirected gradients are wanted now
         self.layers = [layer for layer in layers if layer != LOGITS]
         self.logits = LOGITS in set(layers)
         self.recorder: Recorder = opened.recorder({layer: self._taker(layer) for layer in self.layers})
@@ -52,7 +53,7 @@ class Forward:
         self._seen = {}
         try:
             with ExitStack() as stack:
-                if self.redirect and torch.is_grad_enabled():
+                if self.redirect and self.waking and torch.is_grad_enabled():
                     stack.enter_context(RedirectedReLU())
                 output = self.engine.run(self.recorder, batch)
         except Reached:

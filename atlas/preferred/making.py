@@ -13,10 +13,10 @@ from atlas.activations.batching import out_of_memory
 from atlas.activations.functionals import AFTER_RELU, Functional
 from atlas.errors import AtlasError
 from atlas.models.network import Network
-from atlas.preferred.ascent import STEPS, Ascent, Settings, ascend
+from atlas.preferred.ascent import STEPS, Ascent, Settings, ascend, rounded
 from atlas.preferred.forward import Forward, forward
 from atlas.preferred.objectives import Objective, diversity, unit
-from atlas.preferred.parameterisations import Parameterisation, parameterisation, resized, usual
+from atlas.preferred.parameterisations import Parameterisation, parameterisation, usual
 from atlas.preferred.prior import Prior
 from atlas.preferred.transforms import Transforms
 from atlas.preferred.transforms import usual as usual_transforms
@@ -68,7 +68,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The pictures of units: arrays as in `Preferred`, ``frames`` float [check, picture, rgb, y, x] where asked for."""
+    """The pictures of units: arrays as in `Preferred`.
+
+    Where asked for, ``frames`` uint8 [check, picture, y, x, rgb] are the pictures at every check, and ``risen`` [check,
+    picture] their activations, by the functional of the results.
+    """
 
     units: np.ndarray
     variant: np.ndarray
@@ -79,6 +83,7 @@ class Drawn:
     failure: np.ndarray
     history: np.ndarray
     frames: np.ndarray | None
+    risen: np.ndarray | None
     objective: str
     prior: str
     transforms: str
@@ -178,31 +183,33 @@ def best_of(value: np.ndarray, copies: int) -> np.ndarray:
     return np.arange(len(found)) * copies + found
 
 
-def rounded(pictures: torch.Tensor) -> np.ndarray:
-    """Return images [image, rgb, y, x] in 0–1 as they are kept: uint8 [image, y, x, rgb]."""
-    return (pictures.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
 def measured(running: Forward, part: Drawn, wanted: Wanted) -> Drawn:
-    """Return pictures with the activation of their own units, measured on the very pixels kept, at the input size."""
-    values = values_of(running, part.images, wanted.layer, wanted.measured)
-    return replace(part, activation=values[np.arange(len(part.units)), part.units].astype(np.float32))
+    """Return pictures with the activation of their own units, measured on the very pixels kept.
+
+    Of pictures as they formed too, where there are frames.
+    """
+
+    def of(images: np.ndarray) -> np.ndarray:
+        values = values_of(running, images, wanted.layer, wanted.measured)
+        return values[np.arange(len(part.units)), part.units].astype(np.float32)
+
+    risen = None if part.frames is None else np.stack([of(frame) for frame in part.frames])
+    return replace(part, activation=of(part.images), risen=risen)
 
 
 @torch.no_grad()
 def values_of(running: Forward, images: np.ndarray, layer: str, functional: str, *, size: int = 64) -> np.ndarray:
-    """Return a layer's vectors [image, unit] for images uint8 [image, y, x, rgb], brought to the network's input size."""
-    how, preprocess = Functional.parse(functional), running.network.preprocess
-    wanted = (preprocess.height or images.shape[1], preprocess.width or images.shape[2])
+    """Return a layer's vectors [image, unit] for images uint8 [image, y, x, rgb], at the size they have."""
+    how = Functional.parse(functional)
     found = []
     for start in range(0, len(images), size):
         batch = torch.from_numpy(images[start : start + size]).permute(0, 3, 1, 2).float() / 255
-        found.append(how.over_places(running(resized(batch, wanted))[layer]).cpu().numpy())
+        found.append(how.over_places(running(batch)[layer]).cpu().numpy())
     return np.concatenate(found)
 
 
 def _drawn(found: Ascent, units: np.ndarray, kept: np.ndarray, variants: int) -> Drawn:
-    failure = np.where(~found.finite, 2, np.where(~found.moved, 1, 0))
+    failure = np.select([~found.finite, ~found.moved, ~found.rose], [2, 1, 3], 0)
     return Drawn(
         units=units[kept],
         variant=(np.arange(len(kept)) % variants).astype(np.int32),
@@ -212,7 +219,8 @@ def _drawn(found: Ascent, units: np.ndarray, kept: np.ndarray, variants: int) ->
         converged=found.converged[kept],
         failure=failure[kept].astype(np.uint8),
         history=found.history[:, kept].astype(np.float32),
-        frames=None if found.frames is None else found.frames[:, kept].numpy(),
+        frames=None if found.frames is None else found.frames[:, kept],
+        risen=None,
         objective="",
         prior="",
         transforms="",
@@ -222,13 +230,16 @@ def _drawn(found: Ascent, units: np.ndarray, kept: np.ndarray, variants: int) ->
 def _joined(parts: Sequence[Drawn]) -> Drawn:
     longest = max(len(part.history) for part in parts)
     names = ("units", "variant", "images", "activation", "steps_run", "converged", "failure")
-    frames = [_lengthened(part.frames, longest) for part in parts if part.frames is not None]
+    on_the_way: dict[str, Any] = {}
+    for name in ("frames", "risen"):
+        found = [_lengthened(getattr(part, name), longest) for part in parts if getattr(part, name) is not None]
+        on_the_way[name] = np.concatenate(found, axis=1) if found else None
     together: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return replace(
         parts[0],
         **together,
+        **on_the_way,
         history=np.concatenate([_with_gaps(part.history, longest) for part in parts], axis=1),
-        frames=np.concatenate(frames, axis=1) if frames else None,
     )
 
 
@@ -238,4 +249,4 @@ def _with_gaps(history: np.ndarray, checks: int) -> np.ndarray:
 
 def _lengthened(frames: np.ndarray, checks: int) -> np.ndarray:
     """Hold the last frame of an ascent that ended early."""
-    return np.pad(frames, [(0, checks - len(frames))] + [(0, 0)] * 4, mode="edge")
+    return np.pad(frames, [(0, checks - len(frames))] + [(0, 0)] * (frames.ndim - 1), mode="edge")

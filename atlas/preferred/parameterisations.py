@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
 
 from atlas.errors import choose
 from atlas.preferred.prior import Prior
@@ -227,10 +226,3 @@ def usual(size: tuple[int, int, int], *, spatial: bool) -> str:
     the whitened components are theirs (methods, section 0).
     """
     return "fourier" if min(size[1:]) >= 64 and spatial else "pca"
-
-
-def resized(pictures: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Return images [image, rgb, y, x] at another size (y, x), bilinear and antialiased."""
-    if tuple(pictures.shape[2:]) == tuple(size):
-        return pictures
-    return interpolate(pictures, tuple(size), mode="bilinear", antialias=True, align_corners=False)

@@ -11,7 +11,7 @@ import pandas as pd
 from atlas.fields import axes, of_stage
 
 LEAST_COSINE = 0.5  # of an icon's activation to its cell's mean: below it the icon has failed
-FAILURES = ("", "no gradient reached the image", "values that are not finite came up")
+FAILURES = ("", "no gradient reached the image", "values that are not finite came up", "it never rose above its start")
 
 
 @of_stage("preferred")
@@ -31,7 +31,7 @@ FAILURES = ("", "no gradient reached the image", "values that are not finite cam
 class Preferred:
     """Preferred inputs of units of one layer: images synthesised by gradient ascent, and how well they succeeded.
 
-    ``activation`` is that of the very pixels kept, at the network's own input size, by the functional ``measured``; its
+    ``activation`` is that of the very pixels kept, at the size they are drawn in, by the functional ``measured``; its
     ``percentile`` (0–100) is the share of the real images' activations, by the same functional, that do not exceed it,
     and ``best_real`` the greatest of them. ``variant`` numbers several reconstructions of one unit. ``failure`` indexes
     FAILURES. ``history`` is the objective at every check, NaN after an image stopped. ``dead`` are units asked for that

@@ -5,6 +5,7 @@ import { Heat, palette, signed, names } from "./heat.js";
 import { confusions, takenFor, ofClass, inSplit } from "./confusion.js";
 import { rowsOf } from "./orders.js";
 import { open } from "./dock.js";
+import { unusual } from "./unusual.js";
 
 const LISTED = 100; // pairs named beside a matrix, the largest first
 const LEAST_SHARE = 0.0005; // of a class's neighbours: below, a percentage of one decimal reads 0.0
@@ -13,13 +14,13 @@ const CELL = [4, 46]; // pixels of a cell's width, at least and at most
 
 export function startClasses() {
   const panel = new Classes();
-  for (const what of ["start", "split", "space", "tab", "theme"]) on(what, () => panel.again());
+  for (const what of ["start", "split", "space", "layout", "tab", "theme"]) on(what, () => panel.again());
 }
 
 export class Classes {
   constructor() {
     Object.assign(this, { view: "table", by: "index", down: false, turn: 0 });
-    segments(at("class-view"), [{ id: "table", title: "Table" }, { id: "confusion", title: "Confusion", hint: "labels by predictions" }, { id: "mixing", title: "Mixing", hint: "classes by the classes of their neighbours in the layer" }],
+    segments(at("class-view"), [{ id: "table", title: "Table" }, { id: "confusion", title: "Confusion", hint: "labels by predictions" }, { id: "mixing", title: "Mixing", hint: "classes by the classes of their neighbours in the layer" }, { id: "unusual", title: "Unusual", hint: "cells and units that cross classes, ranked" }],
       this.view, (id) => { this.view = id; this.again(); });
     this.canvas = make("canvas", { id: "class-canvas", role: "application", "aria-roledescription": "heatmap", "aria-label": "Classes by classes: arrows move, Enter selects the images" });
     this.heat = new Heat(this.canvas, at("heat-said"));
@@ -28,7 +29,7 @@ export class Classes {
 
   async again() {
     if (!open("classes") || !tables.label) return;
-    const turn = ++this.turn, draw = { table: () => this.table(), confusion: () => this.confusion(), mixing: () => this.mixing() }[this.view];
+    const turn = ++this.turn, draw = { table: () => this.table(), confusion: () => this.confusion(), mixing: () => this.mixing(), unusual: () => unusual(this) }[this.view];
     this.matrix = null;
     this.say();
     try {

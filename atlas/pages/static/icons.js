@@ -5,12 +5,14 @@ import { page, on, at } from "./page.js";
 const SMALLEST = 34, LARGEST = 150; // pixels of a cell on the screen: below, a coarser grid is drawn; above, the images themselves
 const DIM = 0.22; // of the dots' opacity under the icons
 const NOWHERE = 65535;
+const FADED = 0.06; // opacity of a cell that does not argue for the class asked for
 const FAILED = 0.3; // opacity of an icon that failed, or of a cell of few images
 const THUMB = 34; // pixels of a sample in the card
 
 export function startIcons() {
   const icons = page.icons = new Icons(page.map, at("icons-over"));
   page.does.icons = (wanted) => icons.toggle(wanted);
+  at("icons-class").onchange = (event) => icons.only(event.target.value);
   for (const what of ["drawn", "theme", "selection"]) on(what, () => icons.renew());
   icons.renew();
 }
@@ -20,7 +22,7 @@ export const cellsOf = (layout) => manifest.cells.find((one) => one.layout === l
 
 export class Icons {
   constructor(map, canvas) {
-    Object.assign(this, { map, canvas, wanted: false, visible: false, part: null, told: null, grid: 0, sheets: new Map(), waiting: 0 });
+    Object.assign(this, { map, canvas, wanted: false, visible: false, part: null, told: null, grid: 0, name: null, argues: null, sheets: new Map(), waiting: 0 });
     const again = () => this.later();
     for (const range of [map.plot.x_range, map.plot.y_range]) for (const end of [range.properties.start, range.properties.end]) end.change.connect(again);
     new ResizeObserver(again).observe(canvas);
@@ -34,15 +36,35 @@ export class Icons {
     at("icons").hidden = !part;
     at("icons").setAttribute("aria-pressed", this.wanted && Boolean(part));
     at("path").hidden = !(this.wanted && part);
-    if (part !== this.part) Object.assign(this, { part, told: null, sheets: new Map() });
+    if (part !== this.part) Object.assign(this, { part, told: null, name: null, argues: null, sheets: new Map() });
     if (part && this.wanted && !this.told) {
       const told = await json(`cells/${part.key}.json`).catch(() => null);
       if (part !== this.part) return;
       if (!told) page.does.notice(manifest.static ? "The icons are not in this report." : "The icons could not be fetched. Load the page again.");
       this.told = told;
+      if (told) this.classes();
     }
     this.later();
   }
+
+  // -- a class atlas: the cells that argue for one class, the others faded -----------------------------------------------------
+
+  classes() {
+    const { names } = this.told, order = names.map((name, place) => place).sort((a, b) => names[a].localeCompare(names[b]));
+    at("icons-class").replaceChildren(make("option", { value: "" }, "All classes"), ...order.map((place) => make("option", { value: place }, names[place])));
+  }
+
+  async only(place) {
+    const { part } = this, of = place === "" ? null : await numbers(`opacity/${part.key}.bin`, Uint8Array).catch(() => undefined);
+    if (part !== this.part || at("icons-class").value !== place) return; // another choice since
+    if (of === undefined) { page.does.notice(manifest.static ? "What the cells argue for, class by class, is not in this report." : "What the cells argue for could not be fetched. Try it again."); at("icons-class").value = ""; }
+    this.name = of ? this.told.names[place] : null;
+    this.argues = of ? of.subarray(place * part.cells, (Number(place) + 1) * part.cells) : null;
+    this.later();
+  }
+
+  // How much of a cell is seen, 0 to 1: all of it, unless cells are asked for that argue for one class.
+  seen(cell) { return this.argues ? FADED + (1 - FADED) * (this.argues[cell] / 255) : 1; }
 
   later() { this.waiting ||= requestAnimationFrame(() => { this.waiting = 0; this.draw(); }); }
 
@@ -114,11 +136,11 @@ export class Icons {
     const { across, size: [tall, wide] } = part.icons, slot = cell % (across * across), picture = this.sheet(Math.floor(cell / (across * across)));
     if (!picture.complete || !picture.naturalWidth) return;
     const poor = told.failed[cell] || told.few[cell];
-    context.globalAlpha = poor ? FAILED : 1;
+    context.globalAlpha = (poor ? FAILED : 1) * this.seen(cell);
     context.filter = poor ? "grayscale(1)" : "none";
     context.drawImage(picture, (slot % across) * wide, Math.floor(slot / across) * tall, wide, tall, x, y, edge, edge);
     context.filter = "none";
-    context.globalAlpha = poor ? FAILED : 0.35 + 0.65 * (told.opacity[cell] ?? 1);
+    context.globalAlpha = poor ? FAILED * this.seen(cell) : this.argues ? this.seen(cell) : 0.35 + 0.65 * (told.opacity[cell] ?? 1);
     context.lineWidth = cell === this.pointed ? 3.5 : 2;
     context.strokeStyle = classColour(codeOf(told, cell));
     context.strokeRect(x, y, edge, edge);
@@ -137,9 +159,7 @@ export class Icons {
   point(cell) { if (cell !== this.pointed) { this.pointed = cell; if (this.visible) this.later(); } }
 
   card(cell) {
-    const { told, part } = this, { across, size: [tall, wide] } = part.icons, slot = cell % (across * across), edge = 84, scale = edge / Math.max(tall, wide);
-    const picture = make("i", { class: "icon-big", style: { width: `${wide * scale}px`, height: `${tall * scale}px`, "background-image": `url("${address(`icons/${part.icons.key}/${Math.floor(cell / (across * across))}.webp`)}")`,
-      "background-size": `${across * wide * scale}px auto`, "background-position": `${-(slot % across) * wide * scale}px ${-Math.floor(slot / across) * tall * scale}px`, "image-rendering": Math.max(tall, wide) < 48 ? "pixelated" : "auto" } });
+    const { told, part } = this, picture = make("i", { class: "icon-big", style: iconStyle(part, cell, 84) });
     const of = told.members[cell].reduce((sum, number) => sum + number, 0) || 1;
     const classes = told.classes[cell].flatMap((code, place) => (told.members[cell][place] ? [make("span", { class: "class-name" }, make("i", { style: { "--c": classColour(code) } }), `${images.labels[code]} ${percent(told.members[cell][place] / told.points[cell])}`)] : []));
     const samples = told.samples[cell].map((row) => make("i", { class: "icon-sample", "data-row": row, style: { ...thumbStyle(row, THUMB), width: `${THUMB}px`, height: `${THUMB}px` } }));
@@ -164,10 +184,19 @@ export class Icons {
   say() {
     const { told, part, grid } = this, line = at("icons-said");
     if (!line) return;
+    at("icons-class").hidden = !this.visible || !this.told.names.length;
     if (!this.visible) { line.textContent = ""; return; }
     const own = told.grid.flatMap((one, cell) => (one === grid ? [cell] : [])), failed = own.filter((cell) => told.failed[cell]).length, few = own.filter((cell) => told.few[cell]).length;
+    if (this.argues) { line.textContent = `${count(own.filter((cell) => this.argues[cell]).length)} of ${count(own.length)} cells argue for ${this.name}, the others are faded`; return; }
     line.textContent = [`${count(own.length)} icons on a grid of ${part.sizes[grid]} × ${part.sizes[grid]}, drawn in ${part.icons.prior}`, failed ? `${count(failed)} failed` : "", few ? `${count(few)} of few images` : ""].filter(Boolean).join(" · ");
   }
+}
+
+// The style of a box of about `edge` pixels that shows one cell’s icon out of its sheet.
+export function iconStyle(part, cell, edge) {
+  const { across, size: [tall, wide], key } = part.icons, slot = cell % (across * across), scale = edge / Math.max(tall, wide);
+  return { width: `${wide * scale}px`, height: `${tall * scale}px`, "background-image": `url("${address(`icons/${key}/${Math.floor(cell / (across * across))}.webp`)}")`,
+    "background-size": `${across * wide * scale}px auto`, "background-position": `${-(slot % across) * wide * scale}px ${-Math.floor(slot / across) * tall * scale}px`, "image-rendering": Math.max(tall, wide) < 48 ? "pixelated" : "auto" };
 }
 
 export const nameOf = (told, cell) => (told.outputs[cell]?.[0] >= 0 ? told.names[told.outputs[cell][0]] : null);

@@ -236,7 +236,7 @@ export class AtlasMap {
   lightDrawn() {
     const indices = [], { chosen, i, now } = this;
     if (chosen) for (let k = 0; k < i.length; k++) if (chosen[now.rows ? now.rows[i[k]] : i[k]]) indices.push(k);
-    this.select(indices);
+    this.select(indices.length === i.length ? [] : indices); // all lit look as when nothing is chosen: nothing is painted anew
   }
 
   select(indices) {

@@ -76,5 +76,5 @@ function facts({ record, place }, told) {
   const lines = [["reaches", make("b", {}, figure(told.activation[place]))], ["above", `${Number(told.percentile[place].toPrecision(4))}\u202f% of real images`],
     ["best real image", figure(told.best[place])], ["ascent", make("span", { class: failed || !told.converged[place] ? "failed" : "" }, state)]];
   return [make("dl", { class: "facts" }, ...lines.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
-    make("p", { class: "note", title: `${told.functional} of the unit raised; at every step ${told.transforms}; ${several(told.restarts, "start")}, seed ${told.seed}; activations by ${told.measured}, among ${told.real}` }, `Drawn in ${record.prior}.`)];
+    make("p", { class: "note", title: `${told.functional} of the unit raised; at every step ${told.transforms}; ${several(told.restarts, "start")}, seed ${told.seed}; activations by ${told.measured}, among ${told.real}` }, `Drawn in ${record.prior}${record.untrained ? "; of the same network with random weights: a control" : ""}.`)];
 }
