@@ -354,7 +354,7 @@ def preferred(
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Step of the optimiser; default: the parameterisation's own.")] = None,
     restarts: Annotated[
-        int | None, typer.Option(help="Starts per unit, of which the best is kept; default: 4, of many units 2.")
+        int | None, typer.Option(help="Starts per unit, of which the best is kept; default: 4, beyond 64 units 2.")
     ] = None,
     variants: Annotated[int | None, typer.Option(help="Reconstructions of each unit, made unlike and all kept.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the starts and of the transforms.")] = 0,

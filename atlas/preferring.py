@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from atlas.atlas import Atlas
 
 FEW = 64  # units drawn where none are named and the layer has more: those that stand out most
-SEVERAL, FEWER_RESTARTS = 16, 2  # beyond so many units each gets fewer starts: a layer's take a minute as it is
+SEVERAL, FEWER_RESTARTS = 64, 2  # beyond so many units each gets fewer starts: a layer takes half a minute as it is
 EDGE = 128  # pixels of a picture where the network takes larger ones and does not mind: lucid's own default
 SMALLEST, LARGEST = 8, 512  # pixels of a picture's edge that can be asked for
 SAMPLED = 1_024  # real images that a layer is measured on where the atlas holds no statistics of it

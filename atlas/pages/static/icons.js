@@ -2,7 +2,7 @@
 import { manifest, images, make, json, numbers, address, thumbStyle, pictured, classColour, count, several, percent } from "./data.js";
 import { page, on, at } from "./page.js";
 
-const SMALLEST = 34, LARGEST = 150; // pixels of a cell on the screen: below, a coarser grid is drawn; above, the images themselves
+const SMALLEST = 28, LARGEST = 150; // pixels of a cell on the screen: below, a coarser grid is drawn; above, the images themselves
 const DIM = 0.22; // of the dots' opacity under the icons
 const NOWHERE = 65535;
 const FADED = 0.06; // opacity of a cell that does not argue for the class asked for
@@ -188,7 +188,7 @@ export class Icons {
     if (!this.visible) { line.textContent = ""; return; }
     const own = told.grid.flatMap((one, cell) => (one === grid ? [cell] : [])), failed = own.filter((cell) => told.failed[cell]).length, few = own.filter((cell) => told.few[cell]).length;
     if (this.argues) { line.textContent = `${count(own.filter((cell) => this.argues[cell]).length)} of ${count(own.length)} cells argue for ${this.name}, the others are faded`; return; }
-    line.textContent = [`${count(own.length)} icons on a grid of ${part.sizes[grid]} × ${part.sizes[grid]}, drawn in ${part.icons.prior}`, failed ? `${count(failed)} failed` : "", few ? `${count(few)} of few images` : ""].filter(Boolean).join(" · ");
+    line.textContent = line.title = [`${count(own.length)} icons on a grid of ${part.sizes[grid]} × ${part.sizes[grid]}, drawn in ${part.icons.prior}`, failed ? `${count(failed)} failed` : "", few ? `${count(few)} of few images` : ""].filter(Boolean).join(" · ");
   }
 }
 
