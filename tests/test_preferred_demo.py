@@ -53,7 +53,7 @@ def other() -> Network:
 
 
 def of_layer(demo: atlas.Atlas, layer: str, *, untrained: bool = False) -> Preferred:
-    records = [demo.store.read(name, Preferred) for name in demo.names("preferred", layer=layer)]
+    records = [demo.store.read(name, Preferred) for name in reversed(demo.names("preferred", layer=layer))]
     return next(record for record in records if record.untrained == untrained)
 
 
