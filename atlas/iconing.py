@@ -63,7 +63,9 @@ def icons(
     atlas.layout_record(layer, method)
     progress = progress or Progress()
     preferring = Preferring(atlas, progress=progress, device=device)
-    network = network or preferring.network
+    if network is not None:
+        preferring.network = network  # in place of the one that would be loaded
+    network = preferring.network
     if network.outputs:
         atlas = arguing.attribute(atlas, [layer], network=network, device=device, progress=progress)
     atlas = arguing.make_cells(atlas, layer, method, sizes=SIZES if sizes is None else sizes)

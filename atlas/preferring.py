@@ -260,7 +260,7 @@ class Preferring:
             network, real = self._control(asked, choices.seed)
         live = np.flatnonzero(real.varies)
         if not len(live):
-            raise AtlasError(f"every unit asked of {asked.layer} is dead: none varies over the {real.words}")
+            raise AtlasError(f"every unit asked of {asked.layer} is dead: none varies over {real.words}")
         units = [asked.units[place] for place in live.tolist()]
         drawn = dataclasses.replace(asked, units=units, frames=formed is not None)
         title = f"preferred inputs of {asked.layer}{' of an untrained network' if choices.untrained else ''}"

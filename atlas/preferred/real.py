@@ -49,4 +49,5 @@ def of_statistics(statistics: Statistics, units: Sequence[int]) -> Real:
 
 def of_sample(values: np.ndarray, images: int) -> Real:
     """Return the activations [image, unit] of a sample of `images` images."""
-    return Real(np.sort(values.T.astype(np.float32), axis=1), f"{len(values)} of {images} images, drawn by chance")
+    words = f"all {images} images" if len(values) == images else f"{len(values)} of {images} images, drawn by chance"
+    return Real(np.sort(values.T.astype(np.float32), axis=1), words)
