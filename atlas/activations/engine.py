@@ -24,14 +24,23 @@ LIVE_OUTPUTS = 4  # outputs of the largest layer's size that live at once: a blo
 class Engine:
     """Runs batches of one network; opened by `engine`."""
 
-    def __init__(self, network: Network, device: torch.device, precision: str, module: nn.Module | None = None):
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device,
+        precision: str,
+        module: nn.Module | None = None,
+        *,
+        channels_last: bool | None = None,
+    ):
         self.network, self.device, self.precision = network, device, precision
+        self.channels_last = self.bfloat16 if channels_last is None else channels_last
         self.module = network.module if module is None else module
         self.head: str | None = None  # the layer that makes the logits, computed in float32 in a bfloat16 pass
 
     def of(self, module: nn.Module) -> Engine:
         """Return the engine of a copy of the network's module."""
-        other = Engine(self.network, self.device, self.precision, module)
+        other = Engine(self.network, self.device, self.precision, module, channels_last=self.channels_last)
         other.head = self.head
         return other
 
@@ -43,14 +52,14 @@ class Engine:
 
     @property
     def bfloat16(self) -> bool:
-        """Whether the pass runs in bfloat16 with channels last."""
+        """Whether the pass runs in bfloat16."""
         return self.precision == "bfloat16"
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """Return a batch [image, rgb, y, x], uint8 as decoded or float32 as a dataset yields it, as the network takes it."""
         batch = torch.from_numpy(array).to(self.device)
         batch = self.network.preprocess.tensor(batch) if batch.dtype == torch.uint8 else batch.float()
-        return batch.contiguous(memory_format=torch.channels_last) if self.bfloat16 and batch.ndim == 4 else batch
+        return batch.contiguous(memory_format=torch.channels_last) if self.channels_last and batch.ndim == 4 else batch
 
     def recorder(self, callbacks: Mapping[str, Callback]) -> Recorder:
         """Return the recorder of the layers named in `callbacks`, to be entered."""
@@ -100,9 +109,12 @@ class Engine:
 
 
 @contextmanager
-def engine(network: Network, device: torch.device, precision: str) -> Iterator[Engine]:
-    """Open a network for running: no gradients, no more threads than cores, the same results each time; restored after."""
-    opened = Engine(network, device, precision)
+def engine(network: Network, device: torch.device, precision: str, *, channels_last: bool | None = None) -> Iterator[Engine]:
+    """Open a network for running: no gradients, no more threads than cores, the same results each time; restored after.
+
+    With `channels_last` the weights and the batches are laid out so; None: in bfloat16 alone.
+    """
+    opened = Engine(network, device, precision, channels_last=channels_last)
     threads = torch.get_num_threads()
     with ExitStack() as stack:
         if threads > cores():
@@ -111,7 +123,7 @@ def engine(network: Network, device: torch.device, precision: str) -> Iterator[E
         if device.type == "cuda":
             stack.enter_context(torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=opened.bfloat16))
         stack.enter_context(sums_kept(network.module, enabled=opened.bfloat16))  # outside `placed`, which moves weights
-        stack.enter_context(placed(network.module, device, channels_last=opened.bfloat16))
+        stack.enter_context(placed(network.module, device, channels_last=opened.channels_last))
         stack.enter_context(opened.thread())
         yield opened
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -14,6 +14,7 @@ from atlas.activations.hooks import Callback, Recorder
 from atlas.errors import AtlasError
 from atlas.models.layers import at_least_two
 from atlas.models.network import Network, logits_of
+from atlas.preferred.folding import folded
 from atlas.preferred.objectives import LOGITS, Seen
 from atlas.preferred.relu import RedirectedReLU
 
@@ -45,7 +46,7 @@ class Forward:
         """Return each layer's output, its units last, for images [image, rgb, y, x] in 0–1."""
         images = len(pictures)
         batch = at_least_two(((pictures.to(self._mean.device)) - self._mean) / self._std)
-        if self.engine.bfloat16:
+        if self.engine.channels_last:
             batch = batch.contiguous(memory_format=torch.channels_last)
         return {layer: found[:images] for layer, found in self._run(batch).items()}
 
@@ -65,6 +66,13 @@ class Forward:
             self._seen[LOGITS] = found.float()
         return self._seen
 
+    @torch.no_grad()
+    def tried(self, size: Sequence[int]) -> Seen:
+        """Return the layers' outputs for one image of noise of `size` (rgb, y, x)."""
+        noise = torch.rand(1, *size, generator=torch.Generator().manual_seed(0))
+        with self.recorder:
+            return {layer: output.clone() for layer, output in self(noise).items()}
+
     def _taker(self, layer: str) -> Callback:
         def take(output: torch.Tensor, axis: int | None) -> None:
             self._seen[layer] = units_last(output, axis).to(
@@ -78,13 +86,28 @@ class Forward:
 
 @contextmanager
 def forward(
-    network: Network, layers: Iterable[str], *, device: str = "cpu", redirect: bool = True, precision: str = "float32"
+    network: Network,
+    layers: Iterable[str],
+    *,
+    device: str = "cpu",
+    redirect: bool = True,
+    precision: str = "float32",
+    ascent: Sequence[int] | None = None,
 ) -> Iterator[Forward]:
-    """Open a network for gradient ascent: evaluation mode, weights without gradients; as before afterwards."""
-    with engine(network, find_device(device), precision) as opened, frozen(network.module), torch.enable_grad():
+    """Open a network for gradients of its images: evaluation mode, weights without gradients; as before afterwards.
+
+    For an `ascent` of images of that size (rgb, y, x) it is made ready to run a thousand times: channels last, each
+    BatchNorm folded into the convolution before it. In EfficientNet-lite0 this halves the time of a step.
+    """
+    with ExitStack() as stack:
+        opened = stack.enter_context(engine(network, find_device(device), precision, channels_last=True if ascent else None))
+        stack.enter_context(frozen(network.module))
+        stack.enter_context(torch.enable_grad())
         running = Forward(opened, list(layers), redirect=redirect)
-        with running.recorder:
-            yield running
+        if ascent is not None:
+            stack.enter_context(folded(network.module, lambda: running.tried(ascent), kept=running.layers))
+        stack.enter_context(running.recorder)
+        yield running
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def draw_icons(
     how = parameterisation(plan.param, prior)
     pictures = torch.zeros(len(mean), *prior.size)
     converged = np.zeros(len(mean), bool)
-    with forward(network, [plan.layer], device=device, precision=plan.precision) as running:
+    with forward(network, [plan.layer], device=device, precision=plan.precision, ascent=prior.size) as running:
         for level, cells in enumerate(levels):
             steps = plan.steps if level == 0 else max(1, round(plan.steps * FINER))
             settings = _settings(network, prior, steps, plan.seed)

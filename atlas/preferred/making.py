@@ -111,7 +111,7 @@ def draw(
     )
     layers = {wanted.layer} | ({wanted.apart} if wanted.apart and wanted.variants > 1 else set())
     parts = []
-    with forward(network, layers, device=device, precision=wanted.precision) as running:
+    with forward(network, layers, device=device, precision=wanted.precision, ascent=prior.size) as running:
         for places in chunks(len(wanted.units), batch_of(prior.size) // wanted.copies or 1):
             parts.append(_draw_some(running, how, wanted, settings, best_real, places, advance))
     with forward(network, [wanted.layer], device=device, redirect=False) as running:
