@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -315,7 +316,7 @@ class Atlas(Holdings):
     @cached_property
     def seeing(self) -> Seeing:
         """What sees new images one by one, its indexes and layouts kept open."""
-        return Seeing(self)
+        return Seeing(copy(self))  # not of itself: in a circle the files of an atlas let go would stay open
 
     def place(self, file: str | os.PathLike[str], *, layer: str | None = None, method: str | None = None) -> pd.DataFrame:
         """Return where an image file stands in a layer's layouts: method, prediction, x, y, confidence, far.

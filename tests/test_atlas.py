@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -92,6 +94,26 @@ def test_a_new_file_goes_through_the_network_and_lands_among_its_like(tiny_atlas
     found = tiny_atlas.neighbours(tmp_path / "new.bmp", k=6)
     assert found.attrs["row"] is None and found["image"][0] == 9 and found["distance"][0] < 1e-3
     assert tiny_atlas.predict(tmp_path / "new.bmp")["prediction"][0] == tiny_atlas.predict(9)["prediction"][0]
+
+
+def test_an_atlas_let_go_leaves_no_file_open(tiny_atlas):
+    root, folder = tiny_atlas.store.root, Path("/proc/self/fd")
+
+    def asked() -> None:
+        opened = atlas.open(root)
+        assert len(opened.neighbours(0, layer="pool", k=3)) == 3
+        assert len(opened.layout("umap:act")) and len(opened.vectors("act"))
+
+    asked()
+    gc.collect()
+    gc.disable()  # what only a collection closes adds up: a process may hold so many files and no more
+    try:
+        before = len(list(folder.iterdir()))
+        for _ in range(3):
+            asked()
+        assert len(list(folder.iterdir())) == before
+    finally:
+        gc.enable()
 
 
 def test_a_layer_is_known_by_its_number_too(tiny_atlas):
