@@ -102,7 +102,7 @@ def test_an_atlas_let_go_leaves_no_file_open(tiny_atlas):
     def asked() -> None:
         opened = atlas.open(root)
         assert len(opened.neighbours(0, layer="pool", k=3)) == 3
-        assert len(opened.layout("umap:act")) and len(opened.vectors("act"))
+        assert len(opened.layout("act", "umap")) and len(opened.vectors("act"))
 
     asked()
     gc.collect()
