@@ -103,10 +103,31 @@ def corners(wrong: int = 20, few: bool = False) -> Cells:
 
 def test_the_cell_that_argues_for_what_no_member_is_comes_first() -> None:
     table = unusual_cells(corners(), MAP)
-    assert table["argues_for"].tolist() == ["a", "b", "a", "c"] and table["share"].tolist() == [0, 0.5, 1, 1]
+    assert table["argues_for"].tolist() == ["a", "a", "b", "c"] and table["share"].tolist() == [0, 1, 0.5, 1]
     assert table.loc[0, ["column", "row", "usual", "usual_share"]].tolist() == [1, 1, "c", 1.0]
-    np.testing.assert_allclose(table["score"], [1, 0.5, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(table["score"], [1, 0, 0, 0], atol=1e-6)
+    table = unusual_cells(corners(wrong=30), MAP)
+    assert table["argues_for"].tolist()[:2] == ["a", "b"] and table.loc[1, "share"] == 0.25
+    np.testing.assert_allclose(table["score"][:2], [1, 1 - 0.25 / 0.75], atol=1e-6)
     assert table.attrs == {"silent": 0, "unmapped": 0, "unlabelled": 0}
+
+
+def planted(argues: float, members: list[list[int]]) -> Cells:
+    """Heaps of 60 points with so many members of each label; all argue for "a", the second heap `argues` as strongly."""
+    xy = np.repeat([[0.0, 0], [1, 0], [0, 1], [1, 1]], 60, axis=0)
+    codes = np.concatenate([np.repeat(np.arange(3), counts) for counts in members])
+    attribution = np.repeat([[5.0, 0, 0], [5 * argues, 0, 0], [5, 0, 0], [5, 0, 0]], 60, axis=0)
+    return make_cells(
+        layout(xy), [np.ones((240, 2))], np.arange(240), codes, LABELS, sizes=[2], attribution=attribution, attributed="fc"
+    )
+
+
+def test_a_cell_that_is_merely_mixed_ranks_below_one_that_argues_for_a_class_few_members_have() -> None:
+    mixed, unusual, pure, none_of_it = [20, 20, 20], [6, 54, 0], [60, 0, 0], [0, 30, 30]
+    table = unusual_cells(planted(0.6, [mixed, unusual, pure, none_of_it]), MAP).set_index("cell")
+    assert 1 - table.loc[0, "share"] > 0.6 * (1 - table.loc[1, "share"]), "plain impurity would have put it first"
+    assert table.index.tolist() == [3, 1, 0, 2]
+    np.testing.assert_allclose(table["score"], [1, 0.6 * (1 - 6 / 54), 0, 0], atol=1e-6)
 
 
 def test_cells_of_few_images_come_after_all_others_and_are_marked() -> None:

@@ -21,9 +21,11 @@ def unusual_cells(cells: Cells, class_map: ClassMap, *, size: int | None = None)
 
     Columns: cell, size, column, row, points, images, few, argues_for (a label), attribution, share (of the labelled members
     that have this label), usual (their most frequent label), usual_share, score. The score is the opacity of the argument
-    (0 to 1, `label_opacity`) times 1 − share; cells of few images come after all others. Left out, and counted in the
-    frame's ``attrs``: cells without a positive attribution (``silent``), whose output is no label (``unmapped``), without a
-    labelled member (``unlabelled``). Without attribution or labels AtlasError is raised.
+    (0 to 1, `label_opacity`) times 1 − share / usual_share, how much rarer the label argued for is than the usual one: a
+    cell that is only mixed, and argues for one of the classes that share it evenly, is not unusual. Cells of few images come
+    after all others. Left out, and counted in the frame's ``attrs``: cells without a positive attribution (``silent``), whose
+    output is no label (``unmapped``), without a labelled member (``unlabelled``). Without attribution or labels AtlasError
+    is raised.
     """
     if not cells.best.shape[1]:
         raise AtlasError("these cells have no attribution, so that none argues for a class: attribute their layer first")
@@ -39,7 +41,7 @@ def unusual_cells(cells: Cells, class_map: ClassMap, *, size: int | None = None)
     for reason, holds in (("silent", argues), ("unmapped", label >= 0), ("unlabelled", labelled > 0)):
         left_out[reason] = int((~holds[kept]).sum())
         kept = kept[holds[kept]]
-    share = cells.members[kept, label[kept]] / labelled[kept]
+    share, usual_share = cells.members[kept, label[kept]] / labelled[kept], cells.members[kept].max(axis=1) / labelled[kept]
     table = pd.DataFrame(
         {
             "cell": kept,
@@ -53,8 +55,8 @@ def unusual_cells(cells: Cells, class_map: ClassMap, *, size: int | None = None)
             "attribution": cells.best_value[kept, 0],
             "share": share,
             "usual": np.array(cells.labels, object)[usual_label(cells)[kept]],
-            "usual_share": cells.purity[kept],
-            "score": label_opacity(cells)[kept] * (1 - share),
+            "usual_share": usual_share,
+            "score": label_opacity(cells)[kept] * (1 - share / usual_share),
         }
     )
     table = table.sort_values(["few", "score", "cell"], ascending=[True, False, True], ignore_index=True)

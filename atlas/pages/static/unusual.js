@@ -15,7 +15,7 @@ export async function unusual(panel) {
   const { layout, space } = page.state, part = manifest.cells.find((one) => one.layout === layout.key) ?? null, layer = layerOfSpace(space);
   const [cells, units] = await Promise.all([part?.attributed ? json(`unusual/${part.key}.json`).catch(() => null) : null, layer ? json(`crossing/${layer.key}.json`).catch(() => null) : null]);
   return () => {
-    const title = "Cells rank by how strongly they argue for a class and how few of their members have it; units by how evenly two classes share their top images";
+    const title = "Cells rank by how strongly they argue for a class and how much rarer it is among their members than their usual class; units by how evenly two classes share their top images";
     at("class-title").textContent = at("class-title").title = title;
     at("classes-body").replaceChildren(make("div", { class: "unusual" },
       list(`Cells of ${space.id} · ${layout.method}`, cells, noCells(part, space), (k) => cellLine(panel, part, cells, k)),
