@@ -42,6 +42,8 @@ class OwnCells:
     functional: str  # by which the vectors were recorded that the cells are means of
     method: str  # of the layout
     icons: Icons | None
+    name: str  # of the cells' artifact
+    drawn: str | None  # of the icons' artifact
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,21 @@ def propagation(
     images. An unknown layer or grid, and a network without logits, raise AtlasError.
     """
     row = atlas.find_image(image)
-    picture = _picture(atlas, image, row)
+    picture, name = _picture(atlas, image, row), f"image {row}" if row is not None else Path(str(image)).name
+    return of_picture(atlas, picture, layers, row=row, name=name, size=size, device=device)
+
+
+def of_picture(
+    atlas: Atlas,
+    picture: Image,
+    layers: Sequence[str] | None = None,
+    *,
+    row: int | None,
+    name: str,
+    size: int | None = None,
+    device: str = "cpu",
+) -> Propagation:
+    """Return what each layer makes of an image that is decoded, as `propagation` does; `row` where the atlas holds it."""
     names = _layers(atlas, layers)
     cells = {layer: own for layer in names if (own := own_cells(atlas, layer)) is not None}
     grids = {layer: _grid(own, size) for layer, own in cells.items()}
@@ -81,7 +97,7 @@ def propagation(
     found = describe(network, [picture], {layer: _reduced(cells.get(layer)) for layer in names}, device=device)
     chances = probabilities(found["logits"])[0]
     if not np.isfinite(chances).all():
-        raise AtlasError(f"the logits of {_named(image, row)} are not finite, so nothing is predicted: give another image")
+        raise AtlasError(f"the logits of {one_line(name)} are not finite, so nothing is predicted: give another image")
     predicted, true = int(chances.argmax()), _true(atlas, row)
     asked = [predicted, *([] if true in (None, predicted) else [true])]
     maps = activation_maps(network, picture, names, device=device)
@@ -92,7 +108,7 @@ def propagation(
         for layer in names
     ]
     return Propagation(
-        name=_named(image, row), row=row, label=_label(atlas, row), outputs=_outputs(atlas, len(chances)),
+        name=name, row=row, label=_label(atlas, row), outputs=_outputs(atlas, len(chances)),
         probability=chances, predicted=predicted, true=true, asked=asked, layers=made, cells=cells,
         picture=np.moveaxis(network.preprocess.array(picture), 0, -1),
         left_out=[layer for layer in atlas.layers if layer not in names],
@@ -111,10 +127,6 @@ def _picture(atlas: Atlas, image: Any, row: int | None) -> Image:
             f"{len(atlas.image_record) - 1}, or an image file"
         )
     return atlas.seeing.decoded(Path(str(image)), str(image))
-
-
-def _named(image: Any, row: int | None) -> str:
-    return f"image {row}" if row is not None else Path(str(image)).name
 
 
 def _label(atlas: Atlas, row: int | None) -> str | None:
@@ -184,7 +196,7 @@ def own_cells(atlas: Atlas, layer: str) -> OwnCells | None:
     functional = atlas.field(atlas.inputs(chosen[0], "activations")[0], "functional")
     method = atlas.field(atlas.inputs(chosen[0], "layout")[0], "method")
     icons = atlas.store.read(drawn[chosen[0]], Icons) if chosen[0] in drawn else None
-    return OwnCells(atlas.store.read(chosen[0], Cells), str(functional), str(method), icons)
+    return OwnCells(atlas.store.read(chosen[0], Cells), str(functional), str(method), icons, chosen[0], drawn.get(chosen[0]))
 
 
 def _grid(own: OwnCells, size: int | None) -> int | None:

@@ -14,12 +14,11 @@ from atlas.maps.cell_looks import usual_label
 from atlas.maps.records import Cells
 from atlas.pages.colours import NONE, class_colours
 from atlas.patterns.propagation import LayerPlaces, NearestCells, rank_of
+from atlas.propagated import best
 from atlas.propagating import Propagation, propagation
 
 if TYPE_CHECKING:
     from atlas.pages.figures_propagation import Column
-
-BEST = 5  # outputs named that a layer argues for most
 
 
 def propagate(
@@ -78,11 +77,6 @@ def told(found: Propagation, layer: LayerPlaces) -> dict[str, Any]:
         "best": [{"output": found.outputs[output], "total": _number(layer.total[output])} for output in best(layer.total)],
         "cells": None if layer.nearest is None else _cells(found, layer.layer, layer.nearest),
     }
-
-
-def best(total: np.ndarray) -> list[int]:
-    """Return the outputs that a layer argues for most, the first first, at most BEST."""
-    return np.argsort(-total, kind="stable")[:BEST].tolist()
 
 
 def _cells(found: Propagation, layer: str, near: NearestCells) -> dict[str, Any]:

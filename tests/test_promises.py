@@ -21,7 +21,7 @@ PACKAGE = ROOT / "atlas"
 ORDER = (
     ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",), ("notes",),
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
-    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("propagating",),
+    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("propagating",), ("propagated",),
     ("unit_sheet",), ("films",), ("atlas",), ("worker",),
     ("tables", "planning", "pool"), ("stages", "showing"), ("recording", "arguing"), ("pipeline",), ("iconing",),
     ("estimate", "growing"), ("verbs",), ("strip",), ("asking",), ("demo",), ("cli",),

@@ -23,4 +23,9 @@ def maps(root: Path, image: bytes | int, **question: Any) -> dict[str, Any]:
     return Worker(root).maps(image, **question)
 
 
-install_routes(see, maps=maps, most=MOST_BYTES)
+def way(root: Path, image: bytes | int, **question: Any) -> dict[str, Any]:
+    """Ask the worker of the atlas in `root` what each layer makes of an image: its row in the atlas, or its bytes."""
+    return Worker(root).propagate(image, **question)
+
+
+install_routes(see, maps=maps, way=way, most=MOST_BYTES)

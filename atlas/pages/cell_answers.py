@@ -23,12 +23,14 @@ SAMPLED = 6  # images shown of a cell
 
 
 def cells_part(view: View) -> list[dict[str, Any]]:
-    """Return the cells of every layout that has some, the newest of each, with their icons where there are."""
+    """Return the cells of every layout that has some: the newest of each, of which icons were drawn where any were."""
     found: dict[str, dict[str, Any]] = {}
     icons = {view.inputs(name, "cells")[0]: name for name in view.of_stage("icons")}
     for name in view.of_stage("cells"):
         layout = view.inputs(name, "layout")[0]
         if not view.of_these_images(name) or layout not in {key for space in view.spaces for key in space.layouts}:
+            continue
+        if found.get(layout, {}).get("icons") and name not in icons:
             continue
         record = view.read(name, Cells)
         found[layout] = {

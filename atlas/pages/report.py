@@ -252,7 +252,8 @@ class Draft:
             *([f"Left out for their size: {', '.join(self.left)}."] if self.left else []),
             *([f"Layers left out: {', '.join(hidden)}."] if hidden else []),
             "Not in a report: new images, kept selections, and what a server reckons when asked (units of one image or of a "
-            "selection, activation maps, pairs of classes, a class across layers, the order of the least usual images).",
+            "selection, activation maps, an image's way through the layers, pairs of classes, a class across layers, the "
+            "order of the least usual images).",
         ]
 
 

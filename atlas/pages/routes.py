@@ -12,11 +12,12 @@ from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, authenticated
 
 from atlas.errors import AtlasError
-from atlas.pages import activation_maps, newcomers, posting
+from atlas.pages import activation_maps, newcomers, posting, ways
 from atlas.pages.activation_maps import Maps
 from atlas.pages.answers import ROUTES, Answer
 from atlas.pages.newcomers import See
 from atlas.pages.selection_answers import POSTS
+from atlas.pages.ways import Way
 
 LEAST_PACKED = 1024  # bytes
 PACKED_BY = 4  # of gzip's levels: 70 000 labels in 2 ms; higher ones are slower and save a few per cent
@@ -57,12 +58,12 @@ def pack(body: bytes) -> bytes:
     return gzip.compress(body, PACKED_BY, mtime=0)
 
 
-def install_routes(see: See | None = None, *, maps: Maps | None = None, most: int = 0) -> None:
+def install_routes(see: See | None = None, *, maps: Maps | None = None, way: Way | None = None, most: int = 0) -> None:
     """Add the routes beside the page of every Bokeh application of this process; a second call changes nothing.
 
-    `see` asks the network of a new image, of at most `most` bytes, and `maps` for the activation maps of one; without them
-    the page says so. `per_app_patterns` is
-    how plain ``bokeh serve`` builds its addresses; it is undocumented, so it is touched only here.
+    `see` asks the network of a new image, of at most `most` bytes, `maps` for the activation maps of one, and `way` for its
+    way through the layers; without them the page says so. `per_app_patterns` is how plain ``bokeh serve`` builds its
+    addresses; it is undocumented, so it is touched only here.
     """
     standing = {pattern[0] for pattern in per_app_patterns}
     for pattern, answer in ROUTES:
@@ -76,3 +77,5 @@ def install_routes(see: See | None = None, *, maps: Maps | None = None, most: in
         per_app_patterns.append((newcomers.PATTERN, newcomers.handler(see, most)))
     if maps is not None and activation_maps.PATTERN not in standing:
         per_app_patterns.append((activation_maps.PATTERN, activation_maps.handler(maps, most)))
+    if way is not None and ways.PATTERN not in standing:
+        per_app_patterns.append((ways.PATTERN, ways.handler(way, most)))

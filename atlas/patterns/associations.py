@@ -23,9 +23,9 @@ def unusual_cells(cells: Cells, class_map: ClassMap, *, size: int | None = None)
     that have this label), usual (their most frequent label), usual_share, score. The score is the opacity of the argument
     (0 to 1, `label_opacity`) times 1 − share / usual_share, how much rarer the label argued for is than the usual one: a
     cell that is only mixed, and argues for one of the classes that share it evenly, is not unusual. Cells of few images come
-    after all others. Left out, and counted in the frame's ``attrs``: cells without a positive attribution (``silent``), whose
-    output is no label (``unmapped``), without a labelled member (``unlabelled``). Without attribution or labels AtlasError
-    is raised.
+    after all others. Left out, and counted in the frame's ``attrs``: cells without a positive attribution (``silent``),
+    whose output is no label (``unmapped``), without a labelled member (``unlabelled``). Without attribution or labels
+    AtlasError is raised.
     """
     if not cells.best.shape[1]:
         raise AtlasError("these cells have no attribution, so that none argues for a class: attribute their layer first")

@@ -105,15 +105,31 @@ class Worker:
         how many units they are, and ``maps``, uint8 [unit, y, x] bytes of ``pixels`` (y, x) each; ``others``, all layers
         that have maps; and ``picture``, PNG bytes of the image as the network is given it. Raises as `see` does.
         """
-        row = source if isinstance(source, int) else None
-        body = b"" if isinstance(source, int) else source if isinstance(source, bytes) else read_file(source)
-        name = name or (f"image {row}" if row is not None else "the image")
-        check_size(len(body), name)
-        question: dict[str, Any] = {"do": "maps", "name": name, "row": row, "maps": list(layers), "k": units}
-        question |= {"activations": list(activations), "size": len(body)}
-        question |= {} if network is None else {"network": str(network)}
-        answer, found = self._ask(question, body, Deadline(timeout, cancel))
+        question, body = of_image("maps", source, name, layers, network, activations)
+        answer, found = self._ask(question | {"k": units}, body, Deadline(timeout, cancel))
         return unpacked(answer["answer"], found)
+
+    def propagate(
+        self,
+        source: int | str | os.PathLike[str] | bytes,
+        *,
+        layers: Sequence[str] = (),
+        network: str | int | None = None,
+        name: str | None = None,
+        activations: tuple[str, ...] = (),
+        timeout: float = TIMEOUT,
+        cancel: threading.Event | None = None,
+    ) -> dict[str, Any]:
+        """Return what each layer makes of an image, place by place; `layers` are by default those of `Atlas.propagation`.
+
+        `source` is a row of the atlas, an image file, or its bytes. The answer is as `atlas.propagated` has it. Raises as
+        `see` does, and for a network without logits.
+        """
+        from atlas.propagated import unpacked as unpacked_way  # numpy, which other questions do without
+
+        question, body = of_image("propagate", source, name, layers, network, activations)
+        answer, found = self._ask(question, body, Deadline(timeout, cancel))
+        return unpacked_way(answer["answer"], found)
 
     def about(self, *, timeout: float = TIMEOUT) -> dict[str, Any] | None:
         """Return the running worker's process id, waiting requests and networks loaded; None where none runs."""
@@ -158,6 +174,26 @@ class Worker:
 
             Store(self.root).contents()  # says what is missing
         return Spot.of(self.root)
+
+
+def of_image(
+    do: str,
+    source: int | str | os.PathLike[str] | bytes,
+    name: str | None,
+    layers: Sequence[str],
+    network: str | int | None,
+    activations: tuple[str, ...],
+) -> tuple[dict[str, Any], bytes]:
+    """Return the question about some layers of an image, a row or a file, and the body that goes with it."""
+    if isinstance(source, int):
+        row, body, own = source, b"", f"image {source}"
+    else:
+        row, body = None, source if isinstance(source, bytes) else read_file(source)
+        own = "the image" if isinstance(source, bytes) else Path(source).name
+    check_size(len(body), name or own)
+    question: dict[str, Any] = {"do": do, "name": name or own, "row": row, "maps": list(layers), "k": 1}
+    question |= {"activations": list(activations), "size": len(body)}
+    return question | ({} if network is None else {"network": str(network)}), body
 
 
 def unpacked(answer: dict[str, Any], body: bytes) -> dict[str, Any]:

@@ -27,7 +27,7 @@ WAITING = 32  # requests that may wait; one more is told that the worker is busy
 WAITING_BYTES = 256_000_000  # of all that wait together
 MOST_NEIGHBOURS = 10_000
 MOST_ROW = 99_999_999
-ASKS = ("see", "maps")  # what can be asked of an image
+ASKS = ("see", "maps", "propagate")  # what can be asked of an image
 LONGEST_TEXT = 4096  # characters of a name in a request: a path's limit on Linux
 TIMEOUT = 60.0  # seconds a client waits: loading torch and a large network takes most of it the first time
 IDLE = 600.0  # seconds without a question after which a worker ends
@@ -72,8 +72,8 @@ class Question:
     size: int  # bytes of the image file
     network: str | None = None  # of several: number, title or spec; None is the one added last
     do: str = "see"  # one of ASKS
-    row: int | None = None  # of an image of the atlas, in place of a file's bytes; for maps
-    maps: tuple[str, ...] = ()  # the layers whose maps are wanted; none are those worth a look
+    row: int | None = None  # of an image of the atlas, in place of a file's bytes; for maps, propagate
+    maps: tuple[str, ...] = ()  # the layers that maps or propagate are wanted of; none are those worth a look
     vectors: bool = False  # whether a new image's vectors are told too
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from atlas.atlas import Atlas
 from atlas.errors import AtlasError, one_line
 from atlas.looking import MOST_UNITS, as_input, check_layers, look, packed, spatial_layers, worth_a_look
+from atlas.propagated import packed as packed_way
 from atlas.seeing import Seeing, Space
 from atlas.worker.protocol import Question
 
@@ -72,6 +73,20 @@ class Seer:
         shown = as_input(network, picture)
         every = spatial_layers(record.layers)
         return {"query": question.name, "layers": told, "others": every, "picture": len(shown)}, shown + pixels
+
+    def propagate(self, question: Question, body: bytes) -> tuple[dict[str, Any], bytes]:
+        """Return what each layer makes of an image, place by place: what is told and its bytes, as `packed_way` has them."""
+        seeing = self._taken()
+        space = seeing.space(question.layer, question.activations, network=question.network)
+        row = seeing.row_of(body) if question.row is None else question.row
+        picture = seeing.decoded(body, question.name) if question.row is None else seeing.picture(question.row)
+        self._load(space)
+        from atlas.propagating import of_picture  # after what says that there is no torch
+
+        with self._running():
+            found = of_picture(space.atlas, picture, list(question.maps) or None, row=row, name=question.name)
+        told, pixels = packed_way(found)
+        return {"query": question.name, **told}, pixels
 
     def _taken(self) -> Seeing:
         """Count a question and return the atlas opened; StaleError once a network could not be loaded."""

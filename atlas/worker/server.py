@@ -93,7 +93,8 @@ class Server:
             await send(writer, pack(self._about()))
             self.ended.set()
         else:
-            raise AtlasError(f"a worker cannot do {one_line(repr(header.get('do')), 40)}: see, maps, about or stop would do")
+            asked = one_line(repr(header.get("do")), 40)
+            raise AtlasError(f"a worker cannot do {asked}: {', '.join(ASKS)}, about or stop would do")
 
     def _about(self) -> dict[str, Any]:
         wanted = self.running is not None and not self.running.left

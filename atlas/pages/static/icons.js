@@ -1,5 +1,5 @@
 // Icons instead of dots: the activation atlas, what the network sees in each cell of the layout; nearer, finer cells, then images.
-import { manifest, images, make, json, numbers, address, thumbStyle, pictured, classColour, count, several, percent } from "./data.js";
+import { manifest, images, make, json, numbers, column, address, thumbStyle, pictured, classColour, count, several, percent } from "./data.js";
 import { page, on, at } from "./page.js";
 
 const SMALLEST = 28, LARGEST = 150; // pixels of a cell on the screen: below, a coarser grid is drawn; above, the images themselves
@@ -173,12 +173,8 @@ export class Icons {
 
   // A click on a cell selects its images.
   async choose(cell) {
-    const { part, told } = this, grid = told.grid[cell];
-    const of = await numbers(`cells/${part.key}/${grid}.bin`, Uint16Array).catch(() => null);
-    if (!of) { page.does.notice("The cell’s images could not be fetched. Load the page again."); return; }
-    const rows = new Set();
-    of.forEach((own, point) => { if (own === cell && own !== NOWHERE) rows.add(this.map.rowOf(point)); });
-    page.does.select([...rows], "replace");
+    const rows = await rowsOfCell(this.part.key, this.told.grid[cell], cell).catch(() => null);
+    if (rows) page.does.select(rows, "replace"); else page.does.notice("The cell’s images could not be fetched. Load the page again.");
   }
 
   say() {
@@ -190,6 +186,15 @@ export class Icons {
     if (this.argues) { line.textContent = `${count(own.filter((cell) => this.argues[cell]).length)} of ${count(own.length)} cells argue for ${this.name}, the others are faded`; return; }
     line.textContent = line.title = [`${count(own.length)} icons on a grid of ${part.sizes[grid]} × ${part.sizes[grid]}, drawn in ${part.icons.prior}`, failed ? `${count(failed)} failed` : "", few ? `${count(few)} of few images` : ""].filter(Boolean).join(" · ");
   }
+}
+
+// The rows of the images whose points lie in one cell, of whichever layout.
+export async function rowsOfCell(key, grid, cell) {
+  const { layout } = manifest.cells.find((one) => one.key === key), space = manifest.spaces.find(({ layouts }) => layouts.some((one) => one.key === layout));
+  const [of, image] = await Promise.all([numbers(`cells/${key}/${grid}.bin`, Uint16Array), space.identity ? null : column(space.activations, "image", Int32Array)]);
+  const rows = new Set();
+  of.forEach((own, point) => { if (own === cell && own !== NOWHERE) rows.add(image ? image[point] : point); });
+  return [...rows];
 }
 
 // The style of a box of about `edge` pixels that shows one cell’s icon out of its sheet.

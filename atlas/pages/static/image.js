@@ -7,6 +7,7 @@ import { picture, outputs, path } from "./picture.js";
 import { Near } from "./near.js";
 import { Deviation } from "./deviation.js";
 import { Journey } from "./journey.js";
+import { Way } from "./way.js";
 import { ActivationMaps } from "./activationmaps.js";
 
 export class ImagePanel {
@@ -49,7 +50,7 @@ export class ImagePanel {
   sections(space, row, near) {
     const label = tables.label[row], predicted = predictionOf(space, row)?.code ?? -1;
     const place = () => (page.state.point === null || page.state.point >= page.map.now.count ? null : page.map.place(page.state.point));
-    return [new Near(this, { space, near, row, at: place }), new Deviation({ space, row, label, predicted }), new Journey(this, { space, row, label }), new ActivationMaps({ space, row })];
+    return [new Near(this, { space, near, row, at: place }), new Deviation({ space, row, label, predicted }), new Journey(this, { space, row, label }), new Way({ space, row }), new ActivationMaps({ space, row })];
   }
 
   // Put an image's head and sections into the panel; `row` is "new" for a new image.

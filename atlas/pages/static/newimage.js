@@ -3,6 +3,7 @@ import { manifest, images, address, make } from "./data.js";
 import { enlarge, outputs } from "./picture.js";
 import { Near } from "./near.js";
 import { Deviation } from "./deviation.js";
+import { Way } from "./way.js";
 import { ActivationMaps } from "./activationmaps.js";
 import { page, on, tell } from "./page.js";
 
@@ -126,7 +127,7 @@ export class NewImage {
   sections({ space, top, points, distances, metric, vectors }) {
     const near = { points, distances, metric, ...space.neighbours }, place = () => (this.place && !this.place.error ? [this.place.x[0], this.place.y[0]] : null);
     return [new Near(this.panel, { space, near, row: null, at: place }), new Deviation({ space, row: null, label: -1, predicted: top.length ? top[0].label : -1, vectors }),
-      new ActivationMaps({ space, row: null, file: this.file })];
+      new Way({ space, row: null, file: this.file }), new ActivationMaps({ space, row: null, file: this.file })];
   }
 
   picture(top, thumbnail) {
