@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.atlas import Atlas
 from atlas.data.records import Images
+from atlas.errors import choose
 from atlas.progress import Progress
 from atlas.showing import staying
 from atlas.stages import build_attributions, build_cells
@@ -15,6 +16,8 @@ from atlas.store import Store, inputs_of, writing
 
 if TYPE_CHECKING:
     from atlas.models.network import Network
+
+SIZES = (8, 16)  # cells a side where nobody says: what icons are drawn of
 
 
 def attribute(
@@ -93,6 +96,32 @@ def make_cells(
     layers = [atlas.layer_name(part) for part in (layer or atlas.default_layer).split("+")]
     atlas.layout_record(layer, method)  # raises for a layout that there is not
     return _cells_of(atlas, atlas.names("layout", layers=layers, method=method)[-1:], sizes)
+
+
+def make_depth(
+    atlas: Atlas,
+    method: str = "umap",
+    *,
+    sizes: Sequence[int] | None = None,
+    network: Network | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Atlas:
+    """Attribute every layer that has a layout by `method`, and divide it into cells, so that layers can be compared.
+
+    In grids of `sizes`, by default SIZES, those of icons. What stands is not made again; the atlas is returned opened
+    anew. Without such a layout AtlasError is raised.
+    """
+    layers = [layer for layer in atlas.layers if atlas.names("layout", layers=[layer], method=method)]
+    if not layers:
+        raise choose(
+            "layout of one layer", method, dict.fromkeys(atlas.field(name, "method") for name in atlas.names("layout"))
+        )
+    if atlas.network_record.outputs:
+        atlas = attribute(atlas, layers, network=network, device=device, progress=progress)
+    for layer in layers:
+        atlas = make_cells(atlas, layer, method, sizes=sizes or SIZES)
+    return atlas
 
 
 def make_all_cells(atlas: Atlas, *, sizes: Sequence[int] | None = None, progress: Progress | None = None) -> Atlas:

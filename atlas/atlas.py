@@ -400,6 +400,35 @@ class Atlas(Holdings):
         """Return the units of a layer whose top images two classes share, the most evenly shared first."""
         return argued.crossing(self, layer)
 
+    def class_atlas(
+        self, output: str | int, against: str | int | None = None, layer: str | None = None, *, by: str = "both"
+    ) -> pd.DataFrame:
+        """Return the points of a layer that argue for a class: point, image (row), label, attribution; the strongest first.
+
+        With `against`, those that argue for either of two classes, and in ``axis`` where each lies between them, −1 to 1.
+        `by` is winner (their greatest attribution), top (the 2 000 greatest) or both.
+        """
+        return argued.class_points(self, output, against, layer, by=by)
+
+    def between(
+        self,
+        output: str | int,
+        against: str | int,
+        layer: str | None = None,
+        method: str = "umap",
+        *,
+        size: int | None = None,
+    ) -> pd.DataFrame:
+        """Return the cells of a layout along the axis from one class to another: cell, size, axis, points, share, label."""
+        return argued.class_cells(self, output, against, layer, method, size=size)
+
+    def depth(self, method: str = "umap", *, sizes: Sequence[int] | None = None) -> pd.DataFrame:
+        """Return the layers side by side: layer, size, cells, few, label purity, largest attribution, in order of execution.
+
+        Of the layers whose `method` layout has cells; the others are named in the frame's ``attrs["without"]``.
+        """
+        return argued.depth(self, method, sizes=sizes)
+
     def propagation(self, image: Any, layers: Sequence[str] | None = None, *, size: int | None = None) -> Propagation:
         """Return what each layer makes of one image, a row, an image_id or a file: `atlas propagate` draws it. Needs torch.
 

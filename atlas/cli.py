@@ -470,6 +470,53 @@ def associations(
     tell(run(atlas, layer=layer, method=method, size=grid, network=network), as_json=as_json, text=text_associations)
 
 
+@app.command("class-atlas")
+def class_atlas(
+    atlas: AtlasArgument,
+    output: Annotated[str, typer.Argument(metavar="CLASS", help="A class by its name, or an output by its number.")],
+    against: Annotated[str | None, typer.Option(help="Another class: the axis from the one to the other.")] = None,
+    layer: LayerOption = None,
+    method: Annotated[str, typer.Option(help="Whose layout: umap, tsne or pca.")] = "umap",
+    grid: Annotated[int | None, typer.Option("--grid", "-g", help="Cells of this grid only, by cells a side.")] = None,
+    by: Annotated[str, typer.Option(help="winner (greatest attribution), top (the strongest) or both.")] = "both",
+    most: Annotated[int, typer.Option(help="How many points are the strongest.")] = 2000,
+    network: NetworkOption = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the points: CSV or Parquet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what argues for a class; with --against, the difference between two classes along an attribution axis."""
+    from atlas.classing import class_atlas as run
+    from atlas.tables import text_class_atlas
+
+    answer = run(
+        atlas, output, against, layer=layer, method=method, size=grid, by=by, most=most, network=network, out=out,
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_class_atlas)
+
+
+@app.command()
+@early
+def depth(
+    atlas: AtlasArgument,
+    method: Annotated[str, typer.Option(help="Whose layouts: umap, tsne or pca.")] = "umap",
+    grid: Annotated[
+        list[int] | None, typer.Option("--grid", "-g", help="Cells a side; repeat; default: all that the layers share.")
+    ] = None,
+    make: Annotated[bool, typer.Option("--make", help="Attribute the layers and make their cells first.")] = False,
+    network: NetworkOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Put the layers side by side: how pure their cells are, and how strongly they argue."""
+    from atlas.classing import depth as run
+    from atlas.tables import text_depth
+
+    answer = run(
+        atlas, method=method, sizes=grid or (), make=make, network=network, device=device, progress=progress()
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_depth)
+
+
 @app.command()
 @early
 def report(

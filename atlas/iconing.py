@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from atlas.models.network import Network
 
 FAINT = 4  # by which the pixels of a poor icon are divided
-SIZES = (8, 16)  # cells a side that get icons where nobody says
 
 
 def icons(
@@ -68,7 +67,7 @@ def icons(
     network = preferring.network
     if network.outputs:
         atlas = arguing.attribute(atlas, [layer], network=network, device=device, progress=progress)
-    atlas = arguing.make_cells(atlas, layer, method, sizes=SIZES if sizes is None else sizes)
+    atlas = arguing.make_cells(atlas, layer, method, sizes=arguing.SIZES if sizes is None else sizes)
     preferring.atlas = atlas
     made = _build(preferring, layer, method, param, steps, size, whiten, seed, preferring.precision(precision))
     atlas.store.show([made], keep=partial(staying, atlas.store, atlas.names("images")[-1], [made]))

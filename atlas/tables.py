@@ -194,6 +194,38 @@ def _ranked(told: dict[str, Any], most: int) -> list[str]:
     return [*([text_table(table)] if rows else []), *rest, *([f"left out: {', '.join(left)}"] if left else [])]
 
 
+def text_class_atlas(answer: dict[str, Any], most: int = 24) -> str:
+    """Return what `atlas class-atlas` says: how many points argue, how they are labelled, the cells between two classes."""
+    classes = " or ".join(answer["classes"])
+    lines = [
+        f"{answer['points']} points of {answer['images']} images argue for {classes} in {answer['layer']} ({answer['by']})"
+    ]
+    labels = [f"{one['label']} {one['points']}" for one in answer["labels"][:8]]
+    lines += [f"labelled {', '.join(labels)}{', …' if len(answer['labels']) > 8 else ''}"] if labels else []
+    if answer["cells"] is not None:
+        left, right = answer["classes"]
+        told = answer["cells"]
+        lines += [
+            "",
+            f"cells of its {answer['method']} layout from {left} (−1) to {right} (1)",
+            *_ranked(told | {"left_out": {}}, most),
+        ]
+        left_out = [f"{count} of grid {size}" for size, count in told["left_out"].get("left_out", {}).items() if count]
+        lines += (
+            [f"left out, of fewer than 5 such points or a tenth of their own: {', '.join(left_out)}"] if left_out else []
+        )
+    return "\n".join([*lines, *([answer["file"]] if answer["file"] else [])])
+
+
+def text_depth(answer: dict[str, Any]) -> str:
+    """Return what `atlas depth` says."""
+    import pandas as pd
+
+    table = pd.DataFrame(answer["rows"]).round({"purity": 4, "attribution": 4})
+    without = [f"without cells: {', '.join(answer['without'])} (--make makes them)"] if answer["without"] else []
+    return "\n".join([text_table(table), *without])
+
+
 def text_estimate(cost: dict[str, Any]) -> str:
     """Return what `atlas build --dry-run` says."""
     minutes, seconds = divmod(cost["seconds"], 60)

@@ -404,15 +404,15 @@ def associations(
         if size is not None:
             opened.cells(name, method, size=size)  # another grid is a slip of the hand, no reason to list fewer
         found = {
-            "cells": _listed(lambda: unusual(opened, name, method, size=size)),
-            "units": _listed(lambda: crossing(opened, name)),
+            "cells": listed(lambda: unusual(opened, name, method, size=size)),
+            "units": listed(lambda: crossing(opened, name)),
         }
     if all(told["reason"] for told in found.values()):
         raise AtlasError("; ".join(str(told["reason"]) for told in found.values()))
     return {"layer": name, "method": method, **found}
 
 
-def _listed(make: Callable[[], pd.DataFrame]) -> dict[str, Any]:
+def listed(make: Callable[[], pd.DataFrame]) -> dict[str, Any]:
     """Return a table as plain values, or the reason why there is none."""
     try:
         table = make()

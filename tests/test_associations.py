@@ -17,7 +17,7 @@ from atlas.maps.cells import make_cells
 from atlas.maps.records import Cells
 from atlas.models.records import ClassMap
 from atlas.patterns.associations import crossing_units, unusual_cells
-from atlas.patterns.class_atlas import arguing_points, class_axis, top, winners
+from atlas.patterns.class_atlas import arguing_points, between, cells_between, class_axis, top, winners
 from atlas.patterns.depth import layer_depth
 from tests.test_cells import cells_of, layout, world
 
@@ -58,6 +58,35 @@ def test_the_axis_runs_from_one_class_to_the_other_and_turns_around_with_them(ta
     scale = np.percentile(np.abs(apart), 99)
     if scale > 1e-3:
         np.testing.assert_allclose(axis, np.clip(apart / scale, -1, 1), atol=1e-6)
+
+
+@settings(deadline=None, max_examples=50)
+@given(tables, st.integers(1, 50))
+def test_the_points_between_two_classes_are_those_of_both_on_an_axis_of_their_own(table: np.ndarray, most: int) -> None:
+    points, axis = between(table, 0, 2, most=most)
+    assert points.tolist() == sorted({*arguing_points(table, 0, most=most), *arguing_points(table, 2, most=most)})
+    np.testing.assert_allclose(axis, class_axis(table[points], 0, 2))
+
+
+def test_cells_between_two_classes_are_the_means_of_the_points_in_them() -> None:
+    found = world()
+    cells = cells_of(found)
+    points, axis = between(found["attribution"], 0, 1, by="winner")
+    table = cells_between(cells, points, axis)
+    of_point = dict(zip(points.tolist(), axis.tolist(), strict=True))
+    shown = set()
+    for cell in range(len(cells.grid)):
+        members = cells.members_of(cell).tolist()
+        own = [of_point[point] for point in members if point in of_point]
+        if len(own) >= 5 and len(own) >= 0.1 * len(members):
+            row = table[table["cell"] == cell].iloc[0]
+            assert row["points"] == len(own) and row["share"] == pytest.approx(len(own) / len(members))
+            assert row["axis"] == pytest.approx(np.mean(own)) and row["size"] == cells.sizes[cells.grid[cell]]
+            shown.add(cell)
+    assert shown == set(table["cell"]) and shown and (table.groupby("size")["axis"].is_monotonic_increasing).all()
+    assert sum(table.attrs["left_out"].values()) == len({c for c in range(len(cells.grid)) if c not in shown and
+                                                         set(cells.members_of(c).tolist()) & set(of_point)})  # fmt: skip
+    assert len(cells_between(cells, points[:0], axis[:0])) == 0
 
 
 def test_outliers_are_clipped_and_what_is_not_finite_is_nowhere() -> None:
@@ -232,6 +261,8 @@ def test_layers_in_other_grids_or_given_twice_are_not_compared() -> None:
     ):
         with pytest.raises(AtlasError, match=re.escape(message)):
             layer_depth(layers)
+    table = layer_depth([cells_of(found), cells_of(found, sizes=[4], layout=layout(found["xy"], ["fc2"]))], sizes=[4])
+    assert table[["layer", "size"]].to_numpy().tolist() == [["fc", 4], ["fc2", 4]], "those that both have can be asked for"
     bare = layer_depth([cells_of(found, attribution=None)])
     assert bare["attribution"].isna().all() and bare["purity"].notna().all()
 

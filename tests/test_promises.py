@@ -24,7 +24,7 @@ ORDER = (
     ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("propagating",), ("propagated",),
     ("unit_sheet",), ("films",), ("atlas",), ("worker",),
     ("tables", "planning", "pool"), ("stages", "showing"), ("recording", "arguing"), ("pipeline",), ("iconing",),
-    ("estimate", "growing"), ("verbs",), ("strip",), ("asking",), ("demo",), ("cli",),
+    ("estimate", "growing"), ("verbs",), ("strip", "classing"), ("asking",), ("demo",), ("cli",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

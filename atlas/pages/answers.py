@@ -22,6 +22,7 @@ from atlas.pages import (
     association_answers,
     cell_answers,
     class_answers,
+    class_atlas_answers,
     colour_answers,
     doubts,
     image_answers,
@@ -182,4 +183,5 @@ ROUTES: Routes = [
     *preferred_answers.ROUTES,
     *cell_answers.ROUTES,
     *association_answers.ROUTES,
+    *class_atlas_answers.ROUTES,
 ]

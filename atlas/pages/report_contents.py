@@ -11,16 +11,19 @@ in static/report.js.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from atlas.activations.records import Activations
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, one_line
+from atlas.maps.records import Cells as CellsRecord
 from atlas.pages.answers import answer
-from atlas.pages.cell_answers import cells_part
+from atlas.pages.cell_answers import argued_outputs, cells_part
 from atlas.pages.columns import own_names
 from atlas.pages.held import Entry, Held, as_it_came, fewer_bits, packed, rounded
 from atlas.pages.preferred_answers import ACROSS, preferred_part
@@ -29,6 +32,7 @@ from atlas.pages.view import ALL_SPLITS, View
 from atlas.patterns.spread import ClassSpread
 
 LARGEST = 300_000  # bytes of one answer that a panel can do without: what two thousand thumbnails take
+MOST_PAIRS = 45  # of classes between which cells are held: those of ten
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ def cells(view: View) -> Iterator[Wish]:
     """Yield the cells of each layout that has some: what they hold, which points lie in them, their icons."""
     for part in cells_part(view):
         what = f"the icons of {view.headers[part['layout']]['fields']['method']} of {part['attributed'] or 'a layer'}"
-        yield from (Wish(f"{kind}/{part['key']}.json", most=LARGEST, what=what) for kind in ("cells", "unusual"))
+        yield from (Wish(f"{kind}/{part['key']}.json", most=LARGEST, what=what) for kind in ("cells", "unusual", "depth"))
+        yield from pairs(view, part, what)
         if part["attributed"]:
             yield Wish(f"opacity/{part['key']}.bin", 1, most=LARGEST, what=f"the classes that {what[4:]} argue for")
         yield from (
@@ -134,6 +139,16 @@ def cells(view: View) -> Iterator[Wish]:
         )
         for number in range(-(-part["cells"] // ACROSS**2)) if part["icons"] else ():
             yield Wish(f"icons/{part['icons']['key']}/{number}.webp", most=LARGEST, what=what, picture=True)
+
+
+def pairs(view: View, part: dict[str, Any], what: str) -> Iterator[Wish]:
+    """Yield the cells between every two classes that they argue for, where these are few enough."""
+    outputs = len(argued_outputs(view.read(part["key"], CellsRecord))) if part["attributed"] else 0
+    most = LARGEST // MOST_PAIRS if outputs * (outputs - 1) // 2 <= MOST_PAIRS else -1
+    for left, right in itertools.combinations(range(outputs if most > 0 else min(outputs, 2)), 2):
+        yield Wish(
+            f"between/{part['key']}/{left}/{right}.json", most=most, what=f"the cells between two classes of {what[4:]}"
+        )
 
 
 def own_columns(view: View) -> Iterator[Wish]:

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 
 from atlas.errors import AtlasError, choose, one_line
 from atlas.maps.blocks import BLOCK, Rows
+from atlas.maps.cell_looks import usual_label
+from atlas.maps.records import Cells
 
 TOP = 2000  # points, as in the notebook of the class atlas
 SCALE = 99  # percentile of the differences that the axis is scaled by: beyond it lie outliers
 WAYS = ("winner", "top", "both")
+FEWEST = 5  # points between two classes that a cell needs to be shown: more than four, as in the notebook
+LEAST_SHARE = 0.1  # of all its points: the icon of a cell that has fewer of them is a picture of something else
 
 
 def arguing_points(attribution: Rows, output: int, *, by: str = "both", most: int = TOP) -> np.ndarray:
@@ -55,10 +60,64 @@ def class_axis(attribution: Rows, left: int, right: int) -> np.ndarray:
     (attribution to right − to left) / the 99th percentile of its size, clipped and not centred: 0 argues for both alike.
     NaN for a point that is not finite. Two times the same output, or an unknown one, raises AtlasError.
     """
+    return _scaled(_apart(attribution, left, right))
+
+
+def between(attribution: Rows, left: int, right: int, *, by: str = "both", most: int = TOP) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points that argue for either of two outputs, int64 [point], and where each lies between them.
+
+    The points are those of `arguing_points`; their places float32 [point] as of `class_axis`, scaled over them alone, as
+    in the notebook of the class comparison. Errors are those of both.
+    """
+    apart = _apart(attribution, left, right)
+    sides = [arguing_points(attribution, output, by=by, most=most) for output in (left, right)]
+    points = np.union1d(*sides)
+    return points, _scaled(apart[points])
+
+
+def cells_between(cells: Cells, points: np.ndarray, axis: np.ndarray) -> pd.DataFrame:
+    """Return the cells in which points between two classes lie, from the left one to the right one.
+
+    Columns: cell, size, axis (the mean of those points), points (how many they are), share (of all the cell's points), few,
+    label (its most frequent, None without). Left out, and counted by size in the frame's ``attrs["left_out"]``: cells of
+    fewer than FEWEST of the points, or in which these are less than LEAST_SHARE of all.
+    """
+    known = np.isfinite(axis)
+    points, axis = np.asarray(points)[known], np.asarray(axis, np.float64)[known]
+    own = np.asarray(cells.point_cell)[:, points]
+    placed = own >= 0
+    count = np.bincount(own[placed], minlength=len(cells.grid))
+    total = np.bincount(own[placed], np.broadcast_to(axis, own.shape)[placed], minlength=len(cells.grid))
+    share, sizes = count / np.asarray(cells.points), np.array(cells.sizes)[cells.grid]
+    enough = (count >= FEWEST) & (share >= LEAST_SHARE)
+    kept = np.flatnonzero(enough)
+    table = pd.DataFrame(
+        {
+            "cell": kept,
+            "size": sizes[kept],
+            "axis": total[kept] / count[kept],
+            "points": count[kept],
+            "share": share[kept],
+            "few": cells.few[kept],
+            "label": np.array([*cells.labels, None], object)[usual_label(cells)[kept]],
+        }
+    )
+    table = table.sort_values(["size", "axis", "cell"], ignore_index=True)
+    left = (count > 0) & ~enough
+    table.attrs = {"left_out": {size: int((left & (sizes == size)).sum()) for size in cells.sizes}}
+    return table
+
+
+def _apart(attribution: Rows, left: int, right: int) -> np.ndarray:
+    """Return how much more each point argues for `right` than for `left`: float64 [point], NaN for what is not finite."""
     if left == right:
         raise AtlasError(f"an axis lies between two outputs, and both are {left}: choose another")
     with np.errstate(invalid="ignore"):
-        apart = _column(attribution, right) - _column(attribution, left)
+        return _column(attribution, right) - _column(attribution, left)
+
+
+def _scaled(apart: np.ndarray) -> np.ndarray:
+    """Return differences by the 99th percentile of their size, clipped to −1 to 1: float32 [point]."""
     size = np.abs(apart[np.isfinite(apart)])
     scale = float(np.percentile(size, SCALE)) if len(size) else 0.0
     scale = scale or float(size.max(initial=0)) or 1.0  # so few points differ that the percentile is 0; or none does

@@ -11,24 +11,25 @@ from atlas.errors import AtlasError
 from atlas.maps.records import Cells
 
 
-def layer_depth(layers: Sequence[Cells]) -> pd.DataFrame:
+def layer_depth(layers: Sequence[Cells], *, sizes: Sequence[int] | None = None) -> pd.DataFrame:
     """Return one row per layer and size of grid, in the order given: layer, size, cells, few, purity, attribution.
 
     ``purity`` is the mean, over cells with labelled members, of the share of their most frequent label; ``attribution`` the
     mean over cells of the greatest mean attribution. Cells of few images count in neither; ``few`` says how many there
-    are. Layers are compared at the same sizes, for small cells are purer: other grids, and a layer given twice, raise
-    AtlasError. Carter et al., Distill 2019, on layers: early attributions are small and arbitrary.
+    are. Layers are compared at the same sizes, for small cells are purer: those of `sizes`, by default all, which must
+    then be the same. Other grids, and a layer given twice, raise AtlasError. Carter et al., Distill 2019, on layers: early
+    attributions are small and arbitrary.
     """
     if not layers:
         raise AtlasError("no layer's cells were given: give those of at least one")
-    sizes = {tuple(cells.sizes) for cells in layers}
-    if len(sizes) > 1:
-        found = " and of ".join(", ".join(map(str, own)) for own in sorted(sizes))
+    there = {tuple(cells.sizes) for cells in layers}
+    if sizes is None and len(there) > 1:
+        found = " and of ".join(", ".join(map(str, own)) for own in sorted(there))
         raise AtlasError(f"layers are compared in the same grids, and these have grids of {found}: make them of one size")
     names = [" + ".join(cells.layers) for cells in layers]
     if len(set(names)) < len(names):
         raise AtlasError(f"each layer is compared once, and these are {', '.join(names)}: give one layout of each")
-    rows = [_row(name, cells, size) for name, cells in zip(names, layers, strict=True) for size in cells.sizes]
+    rows = [_row(name, cells, size) for name, cells in zip(names, layers, strict=True) for size in sizes or cells.sizes]
     return pd.DataFrame(rows, columns=["layer", "size", "cells", "few", "purity", "attribution"])
 
 

@@ -1,4 +1,4 @@
-"""One image's way through the network in the image panel: the worker's numbers drawn, told, selected; asked again, refused."""
+"""One image's way through the network in the image panel: the worker's numbers drawn, told, selected; refusals in words."""
 
 from __future__ import annotations
 

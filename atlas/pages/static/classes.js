@@ -6,6 +6,8 @@ import { confusions, takenFor, ofClass, inSplit } from "./confusion.js";
 import { rowsOf } from "./orders.js";
 import { open } from "./dock.js";
 import { unusual } from "./unusual.js";
+import { between } from "./between.js";
+import { depth } from "./depth.js";
 
 const LISTED = 100; // pairs named beside a matrix, the largest first
 const LEAST_SHARE = 0.0005; // of a class's neighbours: below, a percentage of one decimal reads 0.0
@@ -20,7 +22,8 @@ export function startClasses() {
 export class Classes {
   constructor() {
     Object.assign(this, { view: "table", by: "index", down: false, turn: 0 });
-    segments(at("class-view"), [{ id: "table", title: "Table" }, { id: "confusion", title: "Confusion", hint: "labels by predictions" }, { id: "mixing", title: "Mixing", hint: "classes by the classes of their neighbours in the layer" }, { id: "unusual", title: "Unusual", hint: "cells and units that cross classes, ranked" }],
+    segments(at("class-view"), [{ id: "table", title: "Table" }, { id: "confusion", title: "Confusion", hint: "labels by predictions" }, { id: "mixing", title: "Mixing", hint: "classes by the classes of their neighbours in the layer" }, { id: "unusual", title: "Unusual", hint: "cells and units that cross classes, ranked" },
+      { id: "between", title: "Between two", hint: "cells from one class to another, by what they argue for" }, { id: "depth", title: "Layers", hint: "label purity and largest attribution, layer by layer" }],
       this.view, (id) => { this.view = id; this.again(); });
     this.canvas = make("canvas", { id: "class-canvas", role: "application", "aria-roledescription": "heatmap", "aria-label": "Classes by classes: arrows move, Enter selects the images" });
     this.heat = new Heat(this.canvas, at("heat-said"));
@@ -29,7 +32,7 @@ export class Classes {
 
   async again() {
     if (!open("classes") || !tables.label) return;
-    const turn = ++this.turn, draw = { table: () => this.table(), confusion: () => this.confusion(), mixing: () => this.mixing(), unusual: () => unusual(this) }[this.view];
+    const turn = ++this.turn, draw = { table: () => this.table(), confusion: () => this.confusion(), mixing: () => this.mixing(), unusual: () => unusual(this), between: () => between(this), depth: () => depth(this) }[this.view];
     this.matrix = null;
     this.say();
     try {

@@ -41,7 +41,7 @@ function cellLine(panel, part, told, k) {
   const icon = part.icons ? make("i", { class: "icon-mini", style: iconStyle(part, told.cell[k], EDGE) }) : null;
   return make("li", {}, make("button", { type: "button", class: `row-link${told.few[k] ? " faint" : ""}`, "data-cell": told.cell[k], title: `${words}. Selects its images.`, onclick: () => choose(panel, part, told, k, words) }, icon,
     make("span", {}, make("small", {}, "argues for "), named(told.argues_for[k]), make("small", {}, ` ${percent(share)} of ${several(told.images[k], "image")}`), ...(usual === null ? [] : [make("small", {}, ", most are "), named(usual), make("small", {}, ` ${percent(told.usual_share[k])}`)]), told.few[k] ? make("small", {}, ", few images") : null),
-    make("em", { title: "opacity of the argument × share of members without the class" }, told.score[k].toFixed(2))));
+    make("em", { title: "opacity of the argument × how much rarer the class is than the usual one: 1 − share / usual share" }, told.score[k].toFixed(2))));
 }
 
 function unitLine(layer, told, k) {
