@@ -389,6 +389,10 @@ def film(
     out: Annotated[Path, typer.Option("--out", "-o", help="The film to write: WebP or MP4.")] = Path("film.webp"),
     layer: Annotated[list[str] | None, typer.Option("--layer", "-l", help="Only this layer; repeat.")] = None,
     network: NetworkOption = None,
+    param: Annotated[str | None, typer.Option(help="Only what was drawn by pixel, fourier, maco or pca.")] = None,
+    record: Annotated[
+        list[str] | None, typer.Option(help="The record of a layer, where several stand; repeat for others.")
+    ] = None,
     seconds_per_page: Annotated[float, typer.Option(help="How long a page of up to 8 × 8 units is shown.")] = 3.0,
     width: Annotated[int, typer.Option(help="Pixels of the film's width.")] = 1440,
     as_json: Json = False,
@@ -398,8 +402,8 @@ def film(
     from atlas.verbs import film as run
 
     answer = run(
-        atlas, out, network=network, layers=layer or (), seconds_per_page=seconds_per_page, width=width,
-        progress=progress(),
+        atlas, out, network=network, layers=layer or (), param=param, record=record or (), width=width,
+        seconds_per_page=seconds_per_page, progress=progress(),
     )  # fmt: skip
     tell(answer, as_json=as_json, text=text_film)
 

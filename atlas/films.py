@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,12 @@ PAGE, SHORTEST, LONGEST = 3.0, 0.2, 60.0  # seconds of a page: usual, and what c
 WIDTH, NARROWEST, WIDEST = 1440, 1200, 3840  # pixels of a page
 DPI = 150  # of our figures: the drawing's pixels to an inch
 MOST_NAMED = 40  # dead units named on a page
+PRIORS = (
+    "pca",
+    "maco",
+    "fourier",
+    "pixel",
+)  # of records of as many units, the one with more of the dataset's prior is filmed
 
 # -- as it forms
 
@@ -130,21 +136,25 @@ def film(
     path: str | os.PathLike[str],
     *,
     layers: Sequence[str | int] = (),
+    param: str | None = None,
+    record: Sequence[str] = (),
     seconds_per_page: float = PAGE,
     width: int = WIDTH,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write a film through the preferred inputs that the atlas holds, layer by layer in order of execution.
 
-    Each page shows up to 8 × 8 units beside the drawing of the network, in which their layer is marked. Of each layer the
-    newest record of the trained network counts; `layers` names those that are wanted, by default all there are. A layer
-    without preferred inputs raises AtlasError, and so does a film that would be too large. Returns the file, its frames,
-    seconds, width and height, a row for each layer, and the recorded layers that were left out.
+    Each page shows up to 8 × 8 units beside the drawing of the network, in which their layer is marked. Of a layer of which
+    several records of the trained network stand, the one that `record` names is filmed, or of those by the parameterisation
+    `param` the one that `chosen` puts first; `layers` names those that are wanted, by default all there are. A layer without
+    preferred inputs raises AtlasError, and so does a film that would be too large. Returns the file, its frames, seconds,
+    width and height, a row for each layer with its record and of how many, and the recorded layers that were left out.
     """
     check_film(path)
     _check_page(seconds_per_page, width)
     progress, sheet = progress or Progress(), Sheet(width)
-    records = records_of(atlas, layers)
+    names = names_of(atlas, layers, param=param, record=record)
+    records = [atlas.store.read(name, Preferred) for name in names]
     chapters = [chapter_of(atlas, record, sheet) for record in records]
     pages = sum(len(chapter.pages) for chapter in chapters)
     check_size(pages, (width, sheet.height), "give a smaller --width, or some of the layers by --layer")
@@ -159,7 +169,7 @@ def film(
         "seconds": round(pages * seconds_per_page, 1),
         "width": width,
         "height": sheet.height,
-        "layers": [_row(atlas, record, chapter) for record, chapter in zip(records, chapters, strict=True)],
+        "layers": [_row(atlas, name, own, chapter) for name, own, chapter in zip(names, records, chapters, strict=True)],
         "left_out": [] if layers else left_out(atlas),
     }
 
@@ -171,14 +181,40 @@ def _check_page(seconds: float, width: int) -> None:
         raise AtlasError(f"a film {width} pixels wide: an even number from {NARROWEST} to {WIDEST} would do")
 
 
-def newest(atlas: Atlas) -> dict[str, str]:
-    """Return the name of the newest record of preferred inputs of each layer of the trained network, by the layer's name."""
-    return {atlas.field(name, "layer"): name for name in atlas.names("preferred", untrained=False)}
+def held_of(atlas: Atlas) -> dict[str, list[str]]:
+    """Return the names of the records of preferred inputs of each layer of the trained network, by the layer's name."""
+    found: dict[str, list[str]] = {}
+    for name in atlas.names("preferred", untrained=False):
+        found.setdefault(atlas.field(name, "layer"), []).append(name)
+    return found
 
 
-def records_of(atlas: Atlas, layers: Sequence[str | int] = ()) -> list[Preferred]:
-    """Return the newest preferred inputs of each of `layers`, or of all that have any, in order of execution."""
-    held, names = newest(atlas), list(atlas.network_record.layers["name"])
+def chosen(atlas: Atlas, names: Sequence[str]) -> str:
+    """Return the record to film of several of one layer, whichever was made first: that of most units.
+
+    Of equals the one with more of the dataset's prior (PRIORS), then the larger, that of more starts, of more steps, of the
+    lesser seed; the name decides between what is left.
+    """
+
+    def order(name: str) -> tuple[Any, ...]:
+        own = atlas.headers[name]["fields"]
+        how = own["settings"]
+        units = len(set(np.asarray(atlas.store.read(name, Preferred).units).tolist()))
+        more = (units, -PRIORS.index(own["parameterisation"]), max(how["size"]), how["restarts"], how["steps"] or 0)
+        return *(-value for value in more), how["seed"], name
+
+    return min(names, key=order)
+
+
+def names_of(
+    atlas: Atlas, layers: Sequence[str | int] = (), *, param: str | None = None, record: Sequence[str] = ()
+) -> list[str]:
+    """Return the names of the records to film, one of each of `layers`, or of all that have any, in order of execution.
+
+    Those of `record` where they are named, else by `chosen`, among those drawn by `param` where it is given.
+    """
+    held, names = held_of(atlas), list(atlas.network_record.layers["name"])
+    named = _named_records(held, record)
     wanted = [atlas.layer_name(layer) for layer in layers]
     for name in wanted:
         if name not in names:
@@ -188,8 +224,47 @@ def records_of(atlas: Atlas, layers: Sequence[str | int] = ()) -> list[Preferred
     if not held:
         layer = (atlas.layers or names)[-1]
         raise AtlasError(f"this atlas holds no preferred inputs: run {_command(atlas, layer)} first")
-    found = [held[name] for name in dict.fromkeys(wanted or held)]
-    return sorted((atlas.store.read(name, Preferred) for name in found), key=lambda record: record.number)
+    for layer in named:
+        if wanted and layer not in wanted:
+            raise AtlasError(f"{named[layer]} is of {one_line(layer)}, which is none of the layers asked for: name it too")
+    found = []
+    for layer in dict.fromkeys(wanted or held):
+        own = [named[layer]] if layer in named else held[layer]
+        if fitting := _by_param(atlas, layer, own, param, wanted=bool(wanted)):
+            found.append(chosen(atlas, fitting))
+    if not found:
+        there = dict.fromkeys(atlas.field(name, "parameterisation") for own in held.values() for name in own)
+        raise choose("preferred inputs drawn by", param, there)
+    return sorted(found, key=lambda name: int(atlas.field(name, "number")))
+
+
+def _named_records(held: Mapping[str, Sequence[str]], record: Sequence[str]) -> dict[str, str]:
+    """Return the record that was named of each layer; an unknown one, and two of one layer, raise AtlasError."""
+    layer_of = {name: layer for layer, names in held.items() for name in names}
+    named: dict[str, str] = {}
+    for name in dict.fromkeys(record):
+        if name not in layer_of:
+            raise choose("record of preferred inputs", name, layer_of)
+        if layer_of[name] in named:
+            raise AtlasError(
+                f"{name} and {named[layer_of[name]]} are both of {one_line(layer_of[name])}: name one of a layer"
+            )
+        named[layer_of[name]] = name
+    return named
+
+
+def _by_param(atlas: Atlas, layer: str, names: Sequence[str], param: str | None, *, wanted: bool) -> list[str]:
+    """Return the records drawn by a parameterisation; AtlasError where the layer was asked for and has none."""
+    found = [name for name in names if param in (None, atlas.field(name, "parameterisation"))]
+    if wanted and not found:
+        there = dict.fromkeys(atlas.field(name, "parameterisation") for name in names)
+        raise choose(f"preferred inputs of {one_line(layer)} drawn by", param, there)
+    return found
+
+
+def records_of(atlas: Atlas, layers: Sequence[str | int] = ()) -> list[Preferred]:
+    """Return the preferred inputs to film of each of `layers`, or of all that have any, in order of execution."""
+    return [atlas.store.read(name, Preferred) for name in names_of(atlas, layers)]
 
 
 def _command(atlas: Atlas, layer: str) -> str:
@@ -198,7 +273,7 @@ def _command(atlas: Atlas, layer: str) -> str:
 
 def left_out(atlas: Atlas) -> list[str]:
     """Return the recorded layers that have no preferred inputs, in order of execution."""
-    held = newest(atlas)
+    held = held_of(atlas)
     found = {
         atlas.field(n, "number"): atlas.field(n, "layer") for n in [*atlas.names("statistics"), *atlas.names("activations")]
     }
@@ -258,5 +333,7 @@ def _told(atlas: Atlas, record: Preferred) -> dict[str, Any]:
     }
 
 
-def _row(atlas: Atlas, record: Preferred, chapter: Chapter) -> dict[str, Any]:
-    return _told(atlas, record) | {"pages": len(chapter.pages)}
+def _row(atlas: Atlas, name: str, record: Preferred, chapter: Chapter) -> dict[str, Any]:
+    of = len(held_of(atlas)[record.layer])
+    how = {"param": record.parameterisation, "seed": record.settings["seed"], "record": name, "of": of}
+    return _told(atlas, record) | {"pages": len(chapter.pages)} | how

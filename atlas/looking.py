@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from atlas.errors import AtlasError, choose
+from atlas.errors import AtlasError, choose, one_line
 
 if TYPE_CHECKING:
     from atlas.models.network import Network
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MOST_EDGE = 56  # pixels of a map as it is sent: a screen shows it at about this size; larger ones are averaged
 MOST_LAYERS = 8  # looked at unasked: they fit one panel
 MOST_UNITS = 64  # of a layer
+MOST_VALUES = 1 << 25  # of a layer for one image: 134 MB in float32; attention's heads × tokens × units can be far more
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,41 @@ def places(shape: str) -> int:
     return sizes[0] * sizes[1] if "channels last" in shape else sizes[1] * sizes[2]
 
 
+def values(shape: str) -> int:
+    """Return how many values a layer has for one image by its shape in the network's table; 1 where it does not say."""
+    return math.prod(int(size) for size in re.findall(r"\d+", shape))
+
+
+def lies_over(shape: str, image: tuple[int, int]) -> bool:
+    """Tell whether a layer's places can lie over an image of y, x pixels: its maps are not twice as long or wide.
+
+    By its shape in the network's table. An attention's own inputs, heads × tokens × units, are no maps of the image.
+    """
+    sizes = [int(size) for size in re.findall(r"\d+", shape)]
+    if len(sizes) != 3 or "tokens" in shape:
+        return True
+    tall, wide = sizes[:2] if "channels last" in shape else sizes[1:]
+    return 0.5 < (tall / wide) / (image[0] / image[1]) < 2
+
+
+def edges(preprocess: Mapping[str, Any]) -> tuple[int, int]:
+    """Return y, x of a network's input out of its record; equal where its preprocessing does not say."""
+    return int(preprocess.get("height") or 1), int(preprocess.get("width") or 1)
+
+
 def spatial_layers(layers: pd.DataFrame) -> list[str]:
     """Return the layers whose maps have more than one place, in order of execution."""
     return [name for name, shape in zip(layers["name"], layers["shape"], strict=True) if places(str(shape)) > 1]
 
 
-def worth_a_look(layers: pd.DataFrame, recorded: Sequence[str]) -> list[str]:
+def worth_a_look(layers: pd.DataFrame, recorded: Sequence[str], image: tuple[int, int]) -> list[str]:
     """Return at most MOST_LAYERS layers to show unasked, in order of execution: those `recorded`, and the last of each size.
 
+    Left out are those whose places do not lie over an image of y, x pixels, and those of more than MOST_VALUES values.
     Where more would be shown they are taken evenly, the first and the last among them.
     """
-    names = spatial_layers(layers)
+    fitting = [lies_over(str(shape), image) and values(str(shape)) <= MOST_VALUES for shape in layers["shape"]]
+    names = spatial_layers(layers[fitting])
     size = {name: places(str(shape)) for name, shape in zip(layers["name"], layers["shape"], strict=True)}
     last = {size[name]: name for name in names}
     wanted = [name for name in names if name in recorded or name in last.values()]
@@ -68,13 +94,24 @@ def worth_a_look(layers: pd.DataFrame, recorded: Sequence[str]) -> list[str]:
 
 
 def check_layers(asked: Sequence[str], layers: pd.DataFrame) -> None:
-    """Refuse a layer that the network does not have, or whose maps have no places."""
+    """Refuse a layer that the network does not have, whose maps have no places, or that is too large to be held."""
     names = spatial_layers(layers)
+    check_values(asked, layers)
     for name in asked:
         if name in set(layers["name"]) - set(names):
             raise AtlasError(f"layer {name} has no places, so it has no maps: choose another layer")
         if name not in names:
             raise choose("layer with maps", name, names)
+
+
+def check_values(asked: Sequence[str], layers: pd.DataFrame) -> None:
+    """Refuse a layer of more values for one image than are held at once; an unknown one is left to others to refuse."""
+    for name, shape in zip(layers["name"], layers["shape"], strict=True):
+        if name in asked and values(str(shape)) > MOST_VALUES:
+            raise AtlasError(
+                f"layer {one_line(name)} has {values(str(shape))} values for one image ({shape}): at most {MOST_VALUES} "
+                "are looked at, choose another layer"
+            )
 
 
 def look(network: Network, picture: Image.Image, layers: Sequence[str], *, units: int) -> list[LayerMaps]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from atlas.activations.spatial import activation_maps
 from atlas.argued import output_names
 from atlas.errors import AtlasError, about, choose, one_line
 from atlas.files import is_file
-from atlas.looking import worth_a_look
+from atlas.looking import MOST_VALUES, check_values, edges, values, worth_a_look
 from atlas.maps.records import Cells
 from atlas.models.layers import find_layer
 from atlas.patterns.propagation import LayerPlaces, finest, magnitudes, nearest_places
@@ -159,31 +158,13 @@ def _layers(atlas: Atlas, asked: Sequence[str] | None) -> list[str]:
         names = {str(find_layer(table, atlas.layer_name(layer))["name"]) for layer in asked}
         if len(names) > MOST_LAYERS:
             raise AtlasError(f"{len(names)} layers were asked for: a strip has room for {MOST_LAYERS}, name fewer")
+        check_values(sorted(names), table)
     else:
-        image = _edges(atlas)
-        fitting = [lies_over(str(shape), image) for shape in table["shape"]]
-        spatial = worth_a_look(table[fitting], atlas.layers)
-        rest = [layer for layer in atlas.layers if layer not in spatial]
+        spatial = worth_a_look(table, atlas.layers, edges(atlas.network_record.preprocess))
+        held = dict(zip(table["name"], (values(str(shape)) <= MOST_VALUES for shape in table["shape"]), strict=True))
+        rest = [layer for layer in atlas.layers if layer not in spatial and held.get(layer)]
         names = {*spatial, *rest[-(MOST_LAYERS - len(spatial)) :]}
     return [str(name) for name in table["name"] if name in names]
-
-
-def lies_over(shape: str, image: tuple[int, int]) -> bool:
-    """Tell whether a layer's places can lie over an image of y, x pixels: its maps are not twice as long or wide.
-
-    By its shape in the network's table. An attention's own inputs, heads × tokens × units, are no maps of the image.
-    """
-    sizes = [int(size) for size in re.findall(r"\d+", shape)]
-    if len(sizes) != 3 or "tokens" in shape:
-        return True
-    tall, wide = sizes[:2] if "channels last" in shape else sizes[1:]
-    return 0.5 < (tall / wide) / (image[0] / image[1]) < 2
-
-
-def _edges(atlas: Atlas) -> tuple[int, int]:
-    """Return y, x of the network's input; equal where its preprocessing does not say."""
-    found = atlas.network_record.preprocess
-    return int(found.get("height") or 1), int(found.get("width") or 1)
 
 
 def own_cells(atlas: Atlas, layer: str) -> OwnCells | None:

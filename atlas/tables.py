@@ -116,6 +116,8 @@ def text_film(answer: dict[str, Any]) -> str:
         "",
         text_table(pd.DataFrame(answer["layers"])),
     ]
+    if any(row["of"] > 1 for row in answer["layers"]):
+        lines += ["", "of: how many records of the layer stand; --record or --param takes another than that of most units"]
     if answer["left_out"]:
         names = ", ".join(map(one_line, answer["left_out"]))
         lines += ["", f"left out, for `atlas preferred ATLAS --layer LAYER` has drawn none of their units: {names}"]

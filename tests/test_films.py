@@ -261,10 +261,12 @@ def test_strange_names_are_names_and_an_unknown_layer_is_refused() -> None:
     assert page.shape[1] == 1200
 
 
-def test_a_film_goes_through_the_layers_in_order_of_execution_with_what_is_newest(filmed, tmp_path) -> None:
+def test_a_film_goes_through_the_layers_in_order_of_execution(filmed, tmp_path) -> None:
     told = films.film(filmed, tmp_path / "film.webp", seconds_per_page=1.5)
     assert [row["layer"] for row in told["layers"]] == ["conv1", "act", "logits"]
-    assert [(row["drawn"], row["units"]) for row in told["layers"]] == [(2, 8), (2, 12), (3, 3)]
+    held = films.held_of(filmed)
+    most = [max(len(set(filmed.store.read(name, Preferred).units)) for name in held[row["layer"]]) for row in told["layers"]]
+    assert [(row["drawn"], row["units"]) for row in told["layers"]] == list(zip(most, (8, 12, 3), strict=True))
     assert told["left_out"] == ["pool"] and told["frames"] == 3 and told["seconds"] == 4.5
     film = Image.open(tmp_path / "film.webp")
     assert film.n_frames == 3 and film.size == (told["width"], told["height"]) == (1440, Sheet(1440).height)
@@ -281,6 +283,42 @@ def test_layers_can_be_chosen_by_name_or_number(filmed, tmp_path) -> None:
     number = filmed.network_record.layers.set_index("name")["number"]["conv1"]
     told = films.film(filmed, tmp_path / "film.webp", layers=["act", int(number)], width=1200)
     assert [row["layer"] for row in told["layers"]] == ["conv1", "act"] and told["left_out"] == []
+
+
+def test_of_several_records_the_one_filmed_is_the_same_whichever_was_made_last(tiny_atlas, tmp_path) -> None:
+    shutil.copytree(tiny_atlas.store.root, tmp_path / "tiny")
+    made = atlas.open(tmp_path / "tiny")
+    orders = (["pca", "fourier"], ["fourier", "pca"])
+    for seed, order in zip((11, 12), orders, strict=True):
+        for param in order:
+            made.preferred("conv1", [1, 4], param=param, seed=seed, **FAST)
+        names = [name for name in atlas.open(tmp_path / "tiny").names("preferred", layer="conv1", untrained=False)
+                 if made.store.header(name)["fields"]["settings"]["seed"] == seed]  # fmt: skip
+        held = atlas.open(tmp_path / "tiny")
+        assert held.field(films.chosen(held, names), "parameterisation") == "pca"
+        assert films.chosen(held, names) == films.chosen(held, names[::-1])
+    made.preferred("conv1", [1, 4, 5], param="pixel", seed=11, **FAST)
+    made.preferred("act", [7], **FAST)
+    held = atlas.open(tmp_path / "tiny")
+    every = held.names("preferred", layer="conv1", untrained=False)
+    (most,) = films.names_of(held, ["conv1"])
+    assert held.field(most, "parameterisation") == "pixel", "the one of most units goes before all"
+    fourier = next(name for name in every if held.field(name, "parameterisation") == "fourier")
+    told = films.film(held, tmp_path / "film.webp", layers=["conv1"], record=[fourier])["layers"]
+    assert [(row["record"], row["param"], row["of"]) for row in told] == [(fourier, "fourier", len(every))]
+    told = films.film(held, tmp_path / "film.webp", layers=["conv1"], param="pca")["layers"]
+    assert [(row["param"], row["seed"]) for row in told] == [("pca", 11)], "of equals the lesser seed"
+    said = success(run("film", held.store.root, "-o", tmp_path / "film.webp", "-l", "conv1")).out
+    assert most in said and "of: how many records of the layer stand" in said
+    words = {
+        ("--record", "preferred-0"): "no record of preferred inputs 'preferred-0'",
+        ("--record", every[0], "--record", every[1]): "are both of conv1: name one of a layer",
+        ("--layer", "act", "--record", every[0]): "is of conv1, which is none of the layers asked for: name it too",
+        ("--layer", "conv1", "--param", "maco"): "no preferred inputs of conv1 drawn by 'maco': there is",
+        ("--param", "maco"): "no preferred inputs drawn by 'maco': there is",
+    }
+    for given, expected in words.items():
+        clear_refusal(run("film", held.store.root, "-o", tmp_path / "film.webp", *given), expected)
 
 
 def test_a_page_says_what_failed_what_rises_what_is_dead_and_how_many_were_drawn(filmed) -> None:

@@ -33,11 +33,11 @@ def test_the_places_of_a_layer_are_read_off_its_shape(shape: str, expected: int)
 
 def test_worth_a_look_are_the_last_layer_of_each_size_and_those_recorded() -> None:
     assert spatial_layers(table(CONV6)) == ["conv1", "relu2", "pool2", "relu4", "pool4", "relu6"]
-    assert worth_a_look(table(CONV6), ["pool4", "logits"]) == ["relu2", "relu4", "pool4", "relu6"]
-    many = {f"layer{k}": f"8×{k + 2}×3" for k in range(40)}
-    chosen = worth_a_look(table(many), [])
+    assert worth_a_look(table(CONV6), ["pool4", "logits"], (28, 28)) == ["relu2", "relu4", "pool4", "relu6"]
+    many = {f"layer{k}": f"8×{k + 2}×{k + 3}" for k in range(40)}
+    chosen = worth_a_look(table(many), [], (224, 224))
     assert len(chosen) == MOST_LAYERS and chosen[0] == "layer0" and chosen[-1] == "layer39"
-    assert worth_a_look(table({"fc": "10"}), ["fc"]) == []
+    assert worth_a_look(table({"fc": "10"}), ["fc"], (28, 28)) == []
 
 
 def test_a_layer_without_places_or_an_unknown_one_is_refused() -> None:
@@ -116,3 +116,15 @@ def test_the_unit_axis_comes_first_wherever_it_was() -> None:
     np.testing.assert_array_equal(laid_out(output, 3), output[0].transpose(2, 0, 1))
     np.testing.assert_array_equal(laid_out(output, 1), output[0])
     assert laid_out(output[:, 0, 0], None).shape == (6, 1, 1)
+
+
+def test_heads_by_tokens_are_no_maps_to_look_at_unasked_and_too_much_to_be_held_is_refused() -> None:
+    vit = table({"proj": "768×14×14", "attn.q": "12×197×64", "attn.map": "12×197×197", "norm": "197×768 tokens"})
+    assert worth_a_look(vit, ["attn.q"], (224, 224)) == ["proj", "attn.map", "norm"]
+    large = table({"conv": "64×512×512", "attn": "16×4097×4097", "fc": "10"})
+    assert worth_a_look(large, ["conv", "attn"], (512, 512)) == ["conv"]
+    with pytest.raises(
+        AtlasError, match=r"layer attn has 268566544 values for one image \(16×4097×4097\): at most 33554432"
+    ):
+        check_layers(["attn"], large)
+    check_layers(["conv"], large)

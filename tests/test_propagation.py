@@ -17,12 +17,13 @@ from atlas.activations.attribution import place_attributions
 from atlas.argued import cells as cells_record
 from atlas.errors import AtlasError
 from atlas.iconing import icons
+from atlas.looking import lies_over
 from atlas.maps.records import Cells
 from atlas.pages import figures
 from atlas.pages.colours import RIGHT, WRONG
 from atlas.pages.figures_propagation import Column, diverging, grid_picture
 from atlas.patterns.propagation import finest, magnitudes, nearest_places, rank_of
-from atlas.propagating import _argued, lies_over, own_cells, propagation
+from atlas.propagating import _argued, own_cells, propagation
 from atlas.strip import propagate
 from tests.command import clear_refusal, run, success
 from tests.passes import Net
@@ -143,6 +144,17 @@ def test_layers_whose_places_do_not_lie_over_the_image_are_not_shown_unasked():
                         ("256", True), ("32×20×11", True), ("32×20×10", False)):  # fmt: skip
         assert lies_over(shape, (224, 224)) == over, shape
     assert lies_over("32×20×10", (400, 200))
+
+
+def test_a_layer_that_is_too_large_to_be_held_is_left_out_and_refused_when_asked_for(drawn, monkeypatch):
+    monkeypatch.setattr("atlas.looking.MOST_VALUES", 500)
+    monkeypatch.setattr("atlas.propagating.MOST_VALUES", 500)
+    shapes = drawn.network_record.layers.set_index("name")["shape"]
+    assert {layer.layer for layer in propagation(drawn, 0).layers} == {"act", "logits"}, shapes
+    with pytest.raises(
+        AtlasError, match=r"layer pool has \d+ values for one image \(.*\): at most 500 are looked at, choose"
+    ):
+        propagation(drawn, 0, ["pool"])
 
 
 def test_a_layer_that_is_silent_or_not_finite_is_told():

@@ -1,4 +1,7 @@
-"""Layers side by side: how pure a layer's cells are, and how strongly they argue, both of which rise with depth."""
+"""Layers side by side: how pure a layer's cells are, and how strongly they argue.
+
+Of one place per image both rise with depth; of means over all places the attributions sum to nearly the same in every layer.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.atlas import Atlas
 from atlas.errors import AtlasError, one_line
-from atlas.looking import MOST_UNITS, as_input, check_layers, look, packed, spatial_layers, worth_a_look
+from atlas.looking import MOST_UNITS, as_input, check_layers, edges, look, packed, spatial_layers, worth_a_look
 from atlas.propagated import packed as packed_way
 from atlas.seeing import Seeing, Space
 from atlas.worker.protocol import Question
@@ -64,7 +64,7 @@ class Seer:
         space = seeing.space(question.layer, question.activations, network=question.network)
         picture = seeing.picture(question.row) if question.row is not None else seeing.decoded(body, question.name)
         record = space.network_record
-        wanted = list(question.maps) or worth_a_look(record.layers, space.recorded)
+        wanted = list(question.maps) or worth_a_look(record.layers, space.recorded, edges(record.preprocess))
         check_layers(wanted, record.layers)
         self._load(space)
         network = space.atlas.network(space.activations[0])

@@ -81,9 +81,6 @@ def test_layers_stand_side_by_side_with_their_purity_and_attribution(url, drawn,
         for purity in own["purity"]:
             share = f"{100 * purity:.1f}" if purity < 0.9995 else "100"
             expect(row).to_contain_text(f"{share}\u202f%")
-    missing = [layer for layer in drawn.layers if layer not in set(table["layer"])]
-    if missing:
-        expect(page.locator(".depth")).to_contain_text("Without cells")
 
 
 def test_a_layout_without_cells_says_what_would_make_them(url, open_page: Open) -> None:

@@ -115,3 +115,66 @@ def test_a_units_panel_shows_its_preferred_input_with_what_it_reached(url, drawn
     expect(page.locator("#unit-preferred code")).to_have_text("atlas preferred tiny --layer act --unit 5")
     page.locator("#tab-units").click()
     expect(page.locator("#units-body i.preferred")).to_have_count(2)
+
+
+def test_a_path_is_drawn_and_played_by_the_keyboard_alone(url, open_page: Open) -> None:
+    page = open_page(url)
+    page.keyboard.press("d")
+    expect(page.locator("#notices")).to_contain_text("A path needs icons on the map")
+    page.keyboard.press("c")
+    cells = shown_cells(page)
+    page.keyboard.press("d")
+    expect(page.locator("#path-strip")).to_contain_text("Space begins the line")
+    visited = []
+    for key in (
+        "ArrowLeft",
+        "ArrowLeft",
+        "ArrowLeft",
+        " ",
+        "ArrowRight",
+        "ArrowUp",
+        "ArrowRight",
+        "ArrowDown",
+        "ArrowRight",
+    ):
+        before = page.evaluate("AtlasPage.page.icons.pointed ?? null")
+        page.keyboard.press(key)
+        now = page.evaluate("AtlasPage.page.icons.pointed")
+        assert now in cells
+        if key == " ":
+            visited = [now]
+            expect(page.locator("#heat-said")).to_have_text("The line begins here.")
+        elif visited and now != before:
+            visited.append(now)
+    assert len(visited) > 1 and "on the line: " in str(page.locator("#heat-said").text_content())
+    page.keyboard.press("Enter")
+    steps = page.locator("#path-strip .path-step")
+    found = [int(str(step.get_attribute("data-cell"))) for step in steps.all()]
+    assert found[0] == visited[0] and found[-1] == visited[-1]
+    places = iter(found)
+    assert all(cell in places for cell in visited), "every cell that the cursor came to is on the strip, in its order"
+    expect(page.get_by_role("button", name="Play")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('.path-step.now')")
+    steps.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(steps.nth(1)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#path-strip")).to_be_hidden()
+    expect(page.locator("#path")).to_be_focused()
+
+
+def test_the_cell_under_the_keyboards_cursor_gives_its_images(url, drawn, open_page: Open) -> None:
+    page = open_page(url)
+    page.keyboard.press("c")
+    shown_cells(page)
+    page.keyboard.press("d")
+    page.keyboard.press("ArrowRight")
+    cell = page.evaluate("AtlasPage.page.icons.pointed")
+    page.keyboard.press("Enter")
+    page.wait_for_function("AtlasPage.map.chosen !== null")
+    chosen = page.evaluate("() => Array.from(AtlasPage.map.chosen).flatMap((on, row) => (on ? [row] : []))")
+    assert chosen == sorted(icons_of(drawn, "act")[1].members_of(cell).tolist())
+    assert page.locator("#path-strip").is_hidden() and page.locator("#path").get_attribute("aria-pressed") == "false"
+    page.keyboard.press("Escape")
+    page.wait_for_function("AtlasPage.map.chosen === null")

@@ -22,12 +22,13 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def drawn(world: Path, tmp_path_factory: pytest.TempPathFactory) -> atlas.Atlas:
-    """Icons of an atlas in which one disc in three lies among the frames."""
+    """Icons of an atlas in which three discs in four lie among the frames."""
     folder = tmp_path_factory.mktemp("unusual-page")
     shutil.copytree(world / "images", folder / "images")
-    for number in range(0, 20, 3):
-        discs = folder / "images" / "train" / "disc"
-        shutil.move(discs / f"{number:03d}.png", discs.parent / "frame" / f"disc-{number:03d}.png")
+    for discs in (folder / "images").glob("*/disc"):
+        for number, file in enumerate(sorted(discs.iterdir())):
+            if number % 4:
+                shutil.move(file, discs.parent / "frame" / f"disc-{file.name}")
     made = atlas.build(
         tiny.MODEL, str(folder / "images"), cache=folder / "cache" / "tiny", layers=["pool", "act", "logits"],
         layouts=["umap:act", "pca:act"], network={"weights": world / "weights.safetensors"},

@@ -7,7 +7,7 @@ import { arrowKeys } from "./section.js";
 
 const EDGE = 34; // pixels of a cell’s icon
 const STEPS = 11; // columns from the one class to the other, the middle one for what argues for both alike
-const TALL = 44; // pixels of the highest bar of points
+const TALL = 34; // pixels of the highest bar of points
 const chosen = { left: null, right: null, grid: 0 }; // by name: it is kept from layer to layer
 
 const partOf = (layout) => manifest.cells.find((one) => one.layout === layout.key && one.attributed) ?? null;
@@ -22,7 +22,7 @@ export async function between(panel) {
   chosen.grid = Math.min(chosen.grid, part.sizes.length - 1);
   return () => {
     at("class-title").textContent = at("class-title").title = `${several(apart.of, space.spatial ? "position" : "point")} of ${space.id} that argue for either; a cell stands where it lies between them, and selects its images`;
-    at("classes-body").replaceChildren(make("div", { class: "between" }, choices(panel, told, part, left, right), columns(panel, part, told, apart), bars(told, apart, left, right), legend(told, apart, part, left, right)));
+    at("classes-body").replaceChildren(make("div", { class: "between" }, choices(panel, told, part, left, right), legend(told, apart, left, right), bars(told, apart, left, right), columns(panel, part, told, apart)));
   };
 }
 
@@ -52,7 +52,7 @@ function choices(panel, told, part, left, right) {
   return make("div", { class: "between-head" }, select("left", left, "Class on the left"), make("button", { type: "button", class: "text-button", title: "Turn the two around", onclick: () => { Object.assign(chosen, { left: told.names[right], right: told.names[left] }); panel.again(); } }, "⇄"), select("right", right, "Class on the right"), grid);
 }
 
-// The cells of one grid in steps of the axis, those of most points lowest.
+// The cells of one grid in steps of the axis, those of most points first.
 function columns(panel, part, told, apart) {
   const own = apart.cell.flatMap((cell, k) => (told.grid[cell] === chosen.grid ? [k] : [])).sort((a, b) => apart.points[b] - apart.points[a] || apart.cell[a] - apart.cell[b]);
   const steps = Array.from({ length: STEPS }, () => []);
@@ -80,7 +80,7 @@ function bars(told, { histogram }, left, right) {
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-function legend(told, apart, part, left, right) {
+function legend(told, apart, left, right) {
   const own = apart.cell.filter((cell) => told.grid[cell] === chosen.grid).length, few = apart.left_out[chosen.grid];
   const named = (place) => make("span", { class: "class-name" }, make("i", { style: { "--c": classColour(told.codes[place]) } }), told.names[place]);
   return make("div", { class: "between-ends" }, make("span", {}, "← argues for ", named(left)), make("span", { class: "note" }, `${several(own, "cell")}${few ? `, ${count(few)} of fewer than 5 such points, or a tenth of their own, left out` : ""}; bars: how the points are labelled`), make("span", {}, "argues for ", named(right), " →"));

@@ -5,10 +5,10 @@ import { crosshair, inView, middle, onMap } from "./looking.js";
 
 const STEP = 0.15; // of what is seen, for one press of an arrow
 const ARROWS = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
-const BUTTONS = { m: "[data-tool=pan]", l: "[data-tool=lasso]", b: "[data-tool=box]", "+": "[data-zoom='0.667']", "=": "[data-zoom='0.667']", "-": "[data-zoom='1.5']", 0: "[data-reset]", t: "#pictures", c: "#icons" };
+const BUTTONS = { m: "[data-tool=pan]", l: "[data-tool=lasso]", b: "[data-tool=box]", "+": "[data-zoom='0.667']", "=": "[data-zoom='0.667']", "-": "[data-zoom='1.5']", 0: "[data-reset]", t: "#pictures", c: "#icons", d: "#path" };
 const DOES = { "[": () => step(-1), "]": () => step(1), s: () => page.does.side?.(), "?": () => sheet(),
   v: () => page.does.select(inView(), "replace"), V: () => page.does.select(inView(), "add") };
-const LINES = [["The map", [["← → ↑ ↓", "move"], ["+  −  0", "nearer, farther, the whole map"], ["M  L  B", "tools: move, lasso, box"], ["T", "thumbnails or dots"], ["C", "icons of what the network sees in each cell"],
+const LINES = [["The map", [["← → ↑ ↓", "move"], ["+  −  0", "nearer, farther, the whole map"], ["M  L  B", "tools: move, lasso, box"], ["T", "thumbnails or dots"], ["C", "icons of what the network sees in each cell"], ["D", "a path across the icons: arrows move, Space begins it, Enter plays it"],
   ["Enter", "open the image nearest the middle"], ["V", "select what is in view; with shift, add it"], ["S", "a second map beside the first"]]],
 ["Images", [["[  ]", "the image before, the next of the selection"], ["N  P", "the next, the previous of an image’s neighbours"], ["Ctrl Z", "the selection before"], ["Esc", "clear the selection, then close the image"]]],
 ["The classes", [["Tab  ← →", "from chip to chip"], ["Enter", "hide or show"], ["I", "show one alone"]]]];
