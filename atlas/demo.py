@@ -67,6 +67,7 @@ def closing_words(atlas: Atlas, folder: Path, progress: Progress, seconds: float
         f"an image's neighbours:   {command} query {folder} {test_image} -k 5 --sheet neighbours.png",
         f"what the classes are:    {command} preferred {folder} --layer logits -o preferred.png",
         f"the classes' patterns:   {command} patterns {folder} --stat mean -o patterns.png",
+        f"layers side by side:     {command} depth {folder} --make",
         f"your own:                {command} build torchvision:resnet50 PHOTOS/ --cache cache/mine",
         f"                         {command} serve cache/mine",
         "",
