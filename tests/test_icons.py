@@ -9,13 +9,16 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import atlas
+from atlas.argued import cells as cells_record
 from atlas.argued import cells_name
 from atlas.arguing import make_cells
 from atlas.errors import AtlasError
-from atlas.iconing import icons, icons_of
+from atlas.iconing import icons, icons_of, to_middle
 from atlas.maps.cell_looks import class_opacity
 from atlas.maps.records import Cells
 from atlas.pages import answers, association_answers
@@ -25,6 +28,7 @@ from atlas.pages.preferred_answers import ACROSS, mosaic, preferred_part
 from atlas.pages.report_contents import report_addresses
 from atlas.pages.shelf import SHELF, asking
 from atlas.preferred.icons import likeness, unit_length
+from tests import tiny
 from tests.command import clear_refusal, run, success
 
 
@@ -80,6 +84,47 @@ def test_what_stands_is_not_drawn_anew_and_another_choice_stands_beside(drawn):
 def test_what_cannot_be_drawn_is_refused_in_one_line(drawn, given, words):
     with pytest.raises(AtlasError, match=words):
         icons(drawn, given.pop("layer"), given.pop("method", "umap"), **given)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+def test_an_image_is_moved_so_that_its_place_lies_in_the_middle(tall, wide, y, x):
+    image = np.arange(1.0, 1 + 2 * tall * wide).reshape(2, tall, wide)
+    moved = to_middle(image, np.array([y, x]), np.array([0.0, -1.0]))
+    down, right = round((0.5 - y) * tall), round((0.5 - x) * wide)
+    for row in range(tall):
+        for column in range(wide):
+            there = 0 <= row - down < tall and 0 <= column - right < wide
+            own = image[:, row - down, column - right] if there else [0.0, -1.0]
+            assert np.array_equal(moved[:, row, column], own)
+    assert np.array_equal(to_middle(image, np.array([0.5, 0.5]), np.zeros(2)), image)
+
+
+def test_icons_of_positions_begin_at_their_members_images_moved_to_the_middle(world, tmp_path, monkeypatch):
+    made = atlas.build(
+        tiny.MODEL, str(world / "images"), cache=tmp_path / "atlas", layers=["pool=positions:2"], layouts=["pca"],
+        network={"weights": world / "weights.safetensors"}, limit=40,
+    )  # fmt: skip
+    taken = {}
+
+    def take(network, prior, plan, **asked):
+        taken.update(asked, prior=prior)
+        raise AtlasError("that is all that was wanted")
+
+    monkeypatch.setattr("atlas.iconing.draw_icons", take)
+    with pytest.raises(AtlasError, match="that is all that was wanted"):
+        icons(made, "pool", "pca", sizes=(2,), steps=4)
+    made = atlas.open(tmp_path / "atlas")
+    cells, record = cells_record(made, "pool", "pca"), made.activations("pool")
+    began, level = taken["start"](np.arange(len(cells.grid))), taken["prior"].level
+    assert record.spatial and began.shape == (len(cells.grid), 3, 20, 20)
+    for cell, found in enumerate(began):
+        members = [point for point in cells.representatives[cell].tolist() if point >= 0]
+        images = []
+        for point in members:
+            pixels = made.network().preprocess.array(made.seeing.picture(int(record.point_image[point]))) / 255
+            images.append(to_middle(pixels.astype(np.float32), record.point_yx[point], level))
+        np.testing.assert_allclose(found, np.mean(images, axis=0), atol=1e-5)
 
 
 def test_rows_of_no_length_have_no_likeness_and_stay_as_they_are():
