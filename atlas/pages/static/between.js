@@ -83,5 +83,5 @@ const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 function legend(told, apart, left, right) {
   const own = apart.cell.filter((cell) => told.grid[cell] === chosen.grid).length, few = apart.left_out[chosen.grid];
   const named = (place) => make("span", { class: "class-name" }, make("i", { style: { "--c": classColour(told.codes[place]) } }), told.names[place]);
-  return make("div", { class: "between-ends" }, make("span", {}, "← argues for ", named(left)), make("span", { class: "note" }, `${several(own, "cell")}${few ? `, ${count(few)} of fewer than 5 such points, or a tenth of their own, left out` : ""}; bars: how the points are labelled`), make("span", {}, "argues for ", named(right), " →"));
+  return make("div", { class: "between-ends" }, make("span", {}, "← argues for ", named(left)), make("span", { class: "note", title: "Left out are cells of fewer than 5 such points, or in which they are less than a tenth. The bars: how the points are labelled" }, `${several(own, "cell")}${few ? `, ${count(few)} with few such points left out` : ""}; bars: labels of the points`), make("span", {}, "argues for ", named(right), " →"));
 }
