@@ -27,6 +27,7 @@ from bokeh.document import Document
 from PIL import Image
 
 from atlas.pages import answers, routes
+from atlas.pages.answers import static_version
 from atlas.pages.explorer import build_document, needed, templates
 from atlas.pages.shelf import SHELF
 from atlas.pages.view import View
@@ -289,13 +290,44 @@ def test_a_session_is_pulled_on_the_layer_that_was_asked_for(server: str, view: 
 
 
 def test_columns_come_packed_to_who_can_unpack_them_and_pictures_as_they_are(server: str, view: View) -> None:
-    address = f"{server}/column/{view.spaces[0].layouts[0]}/xy.bin"
-    with urllib.request.urlopen(urllib.request.Request(address, headers={"Accept-Encoding": "gzip"}), timeout=20) as answer:
-        assert answer.headers["Content-Encoding"] == "gzip" and answer.headers["Vary"] == "Accept-Encoding"
-        assert gzip.decompress(answer.read()) == fetch(address).body
+    for name in ("app.css", "modules.js", "modules.js"):
+        address = f"page/{static_version()}/{name}"
+        asked = urllib.request.Request(f"{server}/{address}", headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            assert answer.headers["Content-Encoding"] == "gzip" and answer.headers["Vary"] == "Accept-Encoding"
+            assert gzip.decompress(answer.read()) == fetch(f"{server}/{address}").body
     sheet = urllib.request.Request(f"{server}/thumbs/{view.images_name}/0.webp", headers={"Accept-Encoding": "gzip"})
     with urllib.request.urlopen(sheet, timeout=20) as answer:
         assert answer.headers["Content-Encoding"] is None and answer.read(4) == b"RIFF"
+
+
+def test_what_packing_makes_no_smaller_comes_as_it_is_and_what_every_page_begins_with_is_packed_once() -> None:
+    asked: list[str] = []
+
+    def noise(seed: str) -> answers.Answer:
+        asked.append(seed)
+        return "application/octet-stream", np.random.default_rng(int(seed)).bytes(200_000)
+
+    def words(seed: str) -> answers.Answer:
+        asked.append(seed)
+        return "application/octet-stream", seed.encode() * 5000
+
+    assert routes.begun(noise, ("1",)) == (*noise("1"), False)
+    kind, body, packed = routes.begun(words, ("2",))
+    assert packed and gzip.decompress(body) == words("2")[1] and kind == "application/octet-stream"
+    routes.begun(words, ("2",))
+    assert asked == ["1", "1", "2", "2"]
+    assert gzip.decompress(routes.answered(words, ("3",), True)[1]) == routes.answered(words, ("3",), False)[1]
+    assert asked[4:] == ["3", "3"]  # what only some pages ask is made for each
+
+
+def test_the_page_itself_comes_packed_to_who_can_unpack_it(server: str) -> None:
+    with urllib.request.urlopen(urllib.request.Request(server, headers={"Accept-Encoding": "gzip"}), timeout=20) as answer:
+        body = answer.read()
+        assert answer.headers["Content-Encoding"] == "gzip" and answer.headers["Content-Type"].startswith("text/html")
+    page = gzip.decompress(body).decode()
+    assert 'id="manifest"' in page and 3 * len(body) < len(page)
+    assert int(answer.headers["Content-Length"]) == len(body)
 
 
 def test_the_page_and_its_own_files_are_served(server: str) -> None:

@@ -16,6 +16,7 @@ import atlas
 from atlas.errors import AtlasError
 from atlas.pages import report
 from atlas.pages.answers import STATIC, answer
+from atlas.pages.bundle import squeezed
 from atlas.pages.columns import NO_CONFIDENCE
 from atlas.pages.held import STEP, Held, as_it_came, bytes_of, characters, fewer_bits, rounded
 from atlas.pages.held_tables import along_map, numbered
@@ -210,7 +211,7 @@ def test_every_module_and_every_linked_style_is_in_the_file(file: Path) -> None:
     opened = Opened(file)
     modules = json.loads(opened.element("modules"))
     assert set(modules) == {path.stem for path in STATIC.glob("*.js")} - {"early", "unpack"}
-    assert all(modules[name] == (STATIC / f"{name}.js").read_text("utf-8") for name in modules)
+    assert all(modules[name] == squeezed((STATIC / f"{name}.js").read_text("utf-8")) for name in modules)
     linked = re.findall(r"/(\w+)\.css", (STATIC.parent / "templates" / "index.html").read_text("utf-8"))
     assert linked and all((STATIC / f"{name}.css").read_text("utf-8") in opened.html for name in linked)
 

@@ -137,6 +137,8 @@ def test_columns_hold_what_the_records_hold_and_cannot_be_written(view: View) ->
         view.column(str(space.predictions), "prediction") == record.prediction
     ).all()  # outputs stand in label order here
     assert (view.column(str(space.predictions), "right") == record.right).all()
+    told, codes = view.column(str(space.predictions), "mistake"), view.column(view.images_name, "label")
+    assert ((told == 0) == (record.prediction == codes)).all() and (codes + told == record.prediction).all()
     assert view.column(space.layouts[0], "xy").shape == (2, 300)
     for name, what in [(view.images_name, "split"), (str(space.predictions), "confidence"), (space.layouts[0], "xy")]:
         with pytest.raises(ValueError, match="read-only"):

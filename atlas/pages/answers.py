@@ -30,10 +30,12 @@ from atlas.pages import (
     selection_answers,
     unit_answers,
 )
+from atlas.pages.bundle import bundle
 from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, images_of, raw, split_of
 from atlas.pages.shelf import SHELF
 
 STATIC = Path(__file__).parent / "static"
+BUNDLE = "modules.js"  # the page's modules in one file
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 PICKED_QUALITY = 92  # of WebP: of sheets that are WebP themselves nothing more is seen to be lost
 SHEETS_OPEN = 32  # decoded, of all atlases of this process: 6 MB each for thumbnails of 28 pixels, 13 MB for those of 64
@@ -46,6 +48,7 @@ def static_version() -> str:
     whole = hashlib.sha256()
     for path in sorted(STATIC.iterdir()):
         whole.update(path.name.encode() + path.read_bytes())
+    whole.update(bundle(STATIC))  # and of how they are put together
     return whole.hexdigest()[:12]
 
 
@@ -157,16 +160,16 @@ def pattern_values(key: str, split: str, what: str) -> Answer:
 
 
 def static_file(version: str, name: str) -> Answer:
-    """Return one of the page's own files; the version only keeps caches apart."""
+    """Return one of the page's own files, or all its modules as one; the version only keeps caches apart."""
     path = STATIC / name
-    return KINDS[path.suffix], path.read_bytes()
+    return KINDS[path.suffix], bundle(STATIC) if name == BUNDLE else path.read_bytes()
 
 
 ROUTES: Routes = [
     (rf"/thumbs/{KEY}/(\d{{1,6}})\.webp", sheet),
     (rf"/picks/{KEY}/(\d{{1,8}}(?:-\d{{1,8}}){{0,63}})\.webp", picks),
     (rf"/image/{KEY}/{NUMBER}", image),
-    (rf"/column/{KEY}/(label|split|prediction|right|confidence|image|xy|recall|score)\.bin", column),
+    (rf"/column/{KEY}/(label|split|prediction|mistake|right|confidence|image|xy|recall|score)\.bin", column),
     (rf"/detail/{KEY}/{NUMBER}\.json", detail),
     (rf"/top/{KEY}/{NUMBER}\.json", top),
     (rf"/suspicion/{KEY}/{NUMBER}\.json", suspicion),

@@ -51,7 +51,7 @@ def columns(view: View) -> Iterator[Wish]:
     """Yield the columns of images, predictions, points and maps: without them nothing is drawn."""
     yield from (Wish(f"column/{view.images_name}/{what}.bin", width) for what, width in (("label", 2), ("split", 1)))
     for name in dict.fromkeys(space.predictions for space in view.spaces if space.predictions):
-        for what, width in (("prediction", 2), ("right", 1), ("confidence", 2)):
+        for what, width in (("mistake", 2), ("right", 1), ("confidence", 2)):
             yield Wish(f"column/{name}/{what}.bin", width, rough=what == "confidence")
     for space in view.spaces:
         yield Wish(f"column/{space.activations[0]}/image.bin", 4)

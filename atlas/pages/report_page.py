@@ -13,13 +13,13 @@ from bokeh.document import Document
 from bokeh.embed import file_html
 from bokeh.resources import Resources
 
-from atlas.pages.answers import STATIC, static_version
+from atlas.pages.answers import BUNDLE, STATIC, static_version
+from atlas.pages.bundle import modules, squeezed
 from atlas.pages.explorer import explorer_page
 from atlas.pages.held import Held
 from atlas.pages.part import Part
 
 CANVAS_UP_TO = 70_000  # points that a canvas draws as fast as WebGL does without a GPU; beyond, WebGL
-BEFORE = ("early", "unpack")  # scripts that are no modules: the theme, and what makes modules of the text below
 # Bokeh compiles its callbacks (unsafe-eval), and the page's modules are blobs. Nothing may be fetched from anywhere.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline'; "
@@ -59,9 +59,11 @@ def inlined(html: str) -> str:
 
 
 def _inline(tag: str, kind: str, name: str, suffix: str) -> str:
+    if f"{name}.{suffix}" == BUNDLE:
+        return as_data("modules", modules(STATIC)) + script(squeezed((STATIC / "unpack.js").read_text("utf-8")))
     body = (STATIC / f"{name}.{suffix}").read_text("utf-8")
     if kind == "script":
-        return modules() if 'type="module"' in tag else script(body)
+        return script(body)
     if suffix == "css":
         return f"<style>\n{body}</style>"
     address = f"data:image/svg+xml;base64,{base64.b64encode(body.encode()).decode()}"
@@ -78,12 +80,6 @@ def script(body: str) -> str:
 def element(kind: str, attributes: str, body: str) -> str:
     """Return an element with a body that is written as it is."""
     return f"<{kind}{attributes}>{body}</{kind}>"
-
-
-def modules() -> str:
-    """Return the page's modules as text, whichever there are, and the script that makes modules of them."""
-    sources = {path.stem: path.read_text("utf-8") for path in sorted(STATIC.glob("*.js")) if path.stem not in BEFORE}
-    return as_data("modules", sources) + script((STATIC / "unpack.js").read_text("utf-8"))
 
 
 def as_data(name: str, value: Any) -> str:

@@ -197,6 +197,8 @@ class View:
             return self.splits
         if (stage, what) == ("predictions", "prediction"):
             return self.predicted(name)[1]
+        if (stage, what) == ("predictions", "mistake"):  # nothing for most images: it packs to a sixth of the predictions
+            return read_only(self.predicted(name)[1] - self.images.codes.astype(np.int16))
         if (stage, what) == ("predictions", "right"):
             return read_only(np.asarray(self.read(name, Predictions).right, np.int8))
         if (stage, what) == ("predictions", "confidence"):

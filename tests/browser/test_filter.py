@@ -18,9 +18,8 @@ from tests import worlds
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 COUNT = 300
-MODULE = """const modules = document.querySelector('script[src$="app.js"]').src.replace('app.js', '');"""
-FILTER = f"{MODULE} (async () => (await import(modules + 'filter.js'))"
-PURE = """(async () => { const r = await import(modules + 'rows.js');
+FILTER = "(async () => (await import('atlas/filter'))"
+PURE = """(async () => { const r = await import('atlas/rows');
   return asked.map(({ n, codes, numbers, among, low, high, rows, turned }) => {
     const values = Float64Array.from(numbers, (x) => x ?? NaN), mask = r.maskOf(rows, n), bits = r.packed(mask);
     const tests = [{ values: codes, among: new Set(among) }, { values, low, high, none: null }];
@@ -231,5 +230,5 @@ def test_the_pages_own_functions_filter_order_pack_and_count_as_numpy_does(url: 
     page = open_page(url)
     asked, expected = zip(*cases(np.random.default_rng(7)), strict=True)
     page.evaluate("asked => { window.asked = asked }", list(asked))
-    found = page.evaluate(MODULE + PURE)
+    found = page.evaluate(PURE)
     assert found == list(expected)

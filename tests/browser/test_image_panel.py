@@ -285,8 +285,7 @@ def test_deviations_without_a_spread_or_a_number_are_sorted_out(url: str, open_p
     page = open_page(url)
     found = page.evaluate(
         """async () => {
-          const own = document.querySelector("script[type=module]").src.replace("app.js", "deviation.js");
-          const { deviations, farthest } = await import(own);
+          const { deviations, farthest } = await import("atlas/deviation");
           const vector = [1, 5, 2, 2.0001, 3, 9], side = { mean: [0, 1, 2, 2, null, 3], std: [2, 0, 0, 0, 1, 0] };
           const z = deviations(vector, side);
           return [[...z].map(String), farthest(z, vector, side)]; }"""

@@ -133,12 +133,12 @@ def test_places_inside_an_outline_are_those_of_even_and_odd_crossings(url: str, 
         outline = random.integers(0, 65536, (corners, 2)).astype(float)  # crosses itself
         places = random.integers(0, 65536, (400, 2)).astype(float)
         found = page.evaluate(
-            """async ([address, [x, y], places]) => {
-              const { regionOf } = await import(address), { holds, x0, x1, y0, y1 } = regionOf({ type: "poly", x, y });
+            """async ([[x, y], places]) => {
+              const { regionOf } = await import("atlas/region");
+              const { holds, x0, x1, y0, y1 } = regionOf({ type: "poly", x, y });
               return places.map(([a, b]) => a >= x0 && a <= x1 && b >= y0 && b <= y1 && holds(a, b)); }""",
-            [page.evaluate("[...document.scripts].find(s => /app\\.js/.test(s.src)).src").replace("app.js", "region.js"),
-             outline.T.tolist(), places.tolist()],
-        )  # fmt: skip
+            [outline.T.tolist(), places.tolist()],
+        )
         assert found == [odd(outline, place) for place in places] and any(found)
 
 

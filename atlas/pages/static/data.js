@@ -38,11 +38,14 @@ export async function loadImages() {
     column(images.key, "label", Int16Array), column(images.key, "split", Uint8Array)]);
 }
 
+// Predictions come as what they are more than the label's code, which is nothing for most; both arrays go around at 16 bits.
+export const predictedBy = (mistake, label) => mistake.map((more, row) => label[row] + more);
+
 export async function loadPredictions(key) {
   if (!key || tables.predictions[key]) return;
-  const [prediction, right, confidence] = await Promise.all([
-    column(key, "prediction", Int16Array), column(key, "right", Int8Array), column(key, "confidence", Uint16Array)]);
-  tables.predictions[key] = { prediction, right, confidence };
+  const [label, mistake, right, confidence] = await Promise.all([column(images.key, "label", Int16Array),
+    column(key, "mistake", Int16Array), column(key, "right", Int8Array), column(key, "confidence", Uint16Array)]);
+  tables.predictions[key] ??= { prediction: predictedBy(mistake, label), right, confidence };
 }
 
 // -- words ---------------------------------------------------------------------------------------------------------------
