@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ SIZES, QUICK = (10_000, 70_000, 200_000, 1_000_000), (2_500,)
 PART = 10_000  # images of the smaller lasso
 SESSIONS = 20  # opened to see what one more costs the server
 TOGETHER, FEW = 30, 6  # pages at once, each lassoing; in a quick run
+IN_VIEW = 40  # images of a gallery that a window of 960 pixels shows
 COLUMNS = ["points", "page", "first paint ms", "start MB", "pan frame ms", "longest", "hover frame ms", "longest",
            "lasso 10 000 ms", "lasso all ms", "lasso all kB", "MB a session"]  # fmt: skip
 OURS = {
@@ -41,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with chromium() as browser:
         peer, notes = find_peer(asked.cache, browser)
         rows = [row for count in sizes for row in at_size(browser, crowd_of(count, asked.cache), count, peer)]
-        notes += [together(browser, crowd_of(sizes[min(1, len(sizes) - 1)], asked.cache), FEW if asked.quick else TOGETHER)]
+        middle, count = crowd_of(sizes[min(1, len(sizes) - 1)], asked.cache), FEW if asked.quick else TOGETHER
+        notes += [together(browser, middle, count), of_the_server(middle, count)]
     sentence = (
         "Milliseconds from opening to first paint, in a fresh browser profile; bytes until three seconds later, "
         "without Bokeh's own scripts; frames while dragging and while pointing; from letting go of a selection to its new "
@@ -136,12 +139,11 @@ def around(page: Any, view: Any, wanted: int) -> tuple[float, float, float, floa
 
 def a_session(url: str, pid: int) -> float:
     """Return the megabytes of anonymous memory that one more session costs the server, held open by its websocket."""
-    from bokeh.client import pull_session
 
     def opened() -> float:  # in a thread of its own: Playwright's loop runs in this one
-        held = [pull_session(url=url) for _ in range(3)]
+        held = opened_sessions(url, 3)
         before = anonymous(pid)
-        held += [pull_session(url=url) for _ in range(SESSIONS)]
+        held += opened_sessions(url, SESSIONS)
         grown = anonymous(pid) - before
         for session in held:
             session.close()
@@ -201,6 +203,53 @@ def together(browser: Any, atlas: Path, count: int) -> str:
         f"this machine's cores: {right} of {count} show exactly their images; median {np.median(milliseconds):.0f} ms, "
         f"p95 {np.percentile(milliseconds, 95):.0f} ms."
     )
+
+
+def of_the_server(atlas: Path, count: int) -> str:
+    """Ask at one moment what `count` lassoing pages ask of the server, without a browser; return in words how long it took.
+
+    A lasso's answer is found in the page, in columns that it holds; what it asks for are the pictures of its gallery.
+    """
+    from atlas.pages.view import View
+    from benchmarks._pages import explorer
+
+    measure.tell(f"{count} lassos without a browser")
+    view = View(atlas)
+    asked = [f"picks/{view.images_name}/{'-'.join(map(str, rows))}.webp" for rows in galleries(view, 2 * count)]
+    with explorer(atlas) as (url, _), ThreadPoolExecutor(1) as thread, ThreadPoolExecutor(count) as clients:
+        held = thread.submit(opened_sessions, url, count).result()
+        rounds = [
+            list(clients.map(lambda address: fetched(f"{url}/{address}"), part)) for part in (asked[:count], asked[count:])
+        ]
+        thread.submit(lambda: [session.close() for session in held]).result()
+    cold, warm = (np.percentile([took for took, _ in part], 95) for part in rounds)
+    size = np.mean([size for part in rounds for _, size in part])
+    return (
+        f"Of the server alone: {count} clients, each with a session open, ask at once what a lasso asks for, one picture "
+        f"of the {IN_VIEW} images that a gallery shows ({size / 1e3:.1f} kB): p95 {cold:.0f} ms when no thumbnail was read "
+        f"yet, {warm:.0f} ms afterwards, for other images."
+    )
+
+
+def galleries(view: Any, count: int) -> list[list[int]]:
+    """Return images that the galleries of `count` selections may begin with, each selection a strip of the map."""
+    places = view.xy(view.spaces[0].layouts[0])[0]
+    random = np.random.default_rng(0)
+    strips = (np.flatnonzero(places // (65_536 / count) == k) for k in range(count))
+    return [random.permutation(strip if len(strip) else len(places))[:IN_VIEW].tolist() for strip in strips]
+
+
+def opened_sessions(url: str, count: int) -> list[Any]:
+    """Return sessions held open by their websockets."""
+    from bokeh.client import pull_session
+
+    return [pull_session(url=url) for _ in range(count)]
+
+
+def fetched(url: str) -> tuple[float, int]:
+    """Return the milliseconds that an answer took, and its bytes."""
+    seconds, body = measure.timed(lambda: urllib.request.urlopen(url, timeout=300).read())
+    return 1000 * seconds, len(body)
 
 
 def find_peer(cache: Path, browser: Any) -> tuple[tuple[Path, str] | None, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ PURE = """(async () => { const r = await import('atlas/rows');
     const values = Float64Array.from(numbers, (x) => x ?? NaN), mask = r.maskOf(rows, n), bits = r.packed(mask);
     const tests = [{ values: codes, among: new Set(among) }, { values, low, high, none: null }];
     return { kept: [...r.keptBy(tests, n)], ordered: r.ordered(rows, (row) => numbers[row], turned), bits: [...bits],
-      back: [...r.unpacked(bits, n)], pairs: r.pairs(rows, codes, codes.map((code) => code * 2)) } }) })()"""
+      back: [...r.unpacked(bits, n)], tally: r.tally(rows, codes),
+      chosen: [...r.chosenOf(mask, codes.map((code) => code + 1), 5)],
+      pairs: r.pairs(rows, codes, codes.map((code) => code * 2)) } }) })()"""
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +201,8 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[dict[str, Any], dict[str, 
     for _ in range(300):
         n = int(rng.integers(1, 60))
         codes, numbers = rng.integers(-1, 4, n), np.round(rng.normal(size=n), 1)
+        if rng.random() < 0.6:  # numbers of 32 bits, and whole ones, go another way
+            numbers = np.floor(8 * numbers) / 8 if rng.random() < 0.5 else np.abs(np.floor(2**29 * numbers))
         numbers[rng.random(n) < 0.2] = np.nan
         among = rng.permutation(np.arange(-1, 4))[: rng.integers(0, 5)]
         low, high = np.sort(np.round(rng.normal(size=2), 1))
@@ -221,6 +226,10 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[dict[str, Any], dict[str, 
                 "ordered": rows[np.lexsort([rows, key])].tolist(),
                 "bits": np.packbits(mask).tolist(),
                 "back": mask.astype(int).tolist(),
+                "tally": sorted(
+                    ([a, k] for a, k in Counter(codes[rows].tolist()).items()), key=lambda one: (-one[1], one[0])
+                ),
+                "chosen": np.bincount(codes[rows] + 1, minlength=5).tolist(),
                 "pairs": sorted([[a, b, k] for (a, b), k in pairs.items()], key=lambda one: (-one[2], one[0], one[1])),
             },
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def test_what_is_no_list_of_rows_has_no_address(view: View, rows: str) -> None:
         answer(f"/picks/{view.images_name}/{rows}.webp")
 
 
+def picked(asked: list[str]) -> list[int]:
+    """Return the rows whose pictures were asked for, in their order."""
+    lists = [re.search(r"/picks/[^/]*/([0-9-]+)", address) for address in asked]
+    return [int(row) for found in lists if found for row in found[1].split("-")]
+
+
+def seen(page: Page) -> list[int]:
+    """Return the rows of the gallery's cells that are in view."""
+    inside = (
+        "c => { const { top, bottom } = c.getBoundingClientRect(); return bottom > -7 && top < innerHeight }"  # 7: the gap
+    )
+    return list(page.evaluate(f"[...document.querySelectorAll('#gallery .cell')].filter({inside}).map(c => +c.dataset.row)"))
+
+
 def test_the_gallery_shows_the_right_images_and_reads_no_sheet(url: str, view: View, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{url}?split=all&view=none")
     assert SHELF.open(view.store.root).images.sheet_columns == COLUMNS
@@ -61,7 +76,10 @@ def test_the_gallery_shows_the_right_images_and_reads_no_sheet(url: str, view: V
     page.evaluate("rows => AtlasPage.page.does.select(rows)", rows)
     page.wait_for_selector("#gallery .cell")
     page.wait_for_timeout(500)
-    assert [address for address in asked if "/picks/" in address]
+    assert picked(asked) == seen(page) and 0 < len(seen(page)) < len(rows)  # those in view and no others
+    page.locator("#gallery .cell").last.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    assert sorted(picked(asked)) == rows  # each once
     for row in (rows[0], rows[len(rows) // 2], rows[-1]):
         assert closest(view, pixels(page, f"#gallery .cell[data-row='{row}'] .thumb")) == row
     page.evaluate("AtlasPage.page.does.open(150, null)")

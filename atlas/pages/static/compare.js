@@ -1,5 +1,5 @@
 // "Compare the neighbours": those of the open image in the layer of each map, and how many of them are common, in words.
-import { json, column, make, percent } from "./data.js";
+import { json, column, make, percent, pictured } from "./data.js";
 import { cellFor } from "./parts.js";
 import { page, at } from "./page.js";
 
@@ -15,6 +15,7 @@ export async function showComparison(beside) {
   if (mine !== turn) return null;
   if (!at("compare-panel")) at("image-panel").after(make("section", { id: "compare-panel", class: "compare", "aria-live": "polite" }));
   at("compare-panel").replaceChildren(make("h2", {}, "Compare the neighbours"), ...(typeof found === "string" ? [make("p", { class: "empty" }, found)] : lines(found, space)));
+  pictured([...at("compare-panel").querySelectorAll(".cell")], EDGE);
   return typeof found === "string" ? null : `${found.a.filter((one) => found.b.includes(one)).length} of ${found.k} neighbours in common`;
 }
 
@@ -63,9 +64,11 @@ function nearest(apart, most) {
   return found.sort((a, b) => apart[a] - apart[b] || a - b).slice(0, most);
 }
 
+const EDGE = 54; // pixels of a thumbnail
+
 function lines({ k, names, a, b }, space) {
   const common = a.filter((row) => b.includes(row)), onlyA = a.filter((row) => !b.includes(row)), onlyB = b.filter((row) => !a.includes(row));
-  const part = (title, rows, id) => (rows.length ? [make("h3", {}, title), make("div", { class: "grid", id, "aria-label": title }, ...rows.map((row) => cellFor(space, row, 54, (found) => page.does.open(found, null))))] : []);
+  const part = (title, rows, id) => (rows.length ? [make("h3", {}, title), make("div", { class: "grid", id, "aria-label": title }, ...rows.map((row) => cellFor(space, row, EDGE, (found) => page.does.open(found, null))))] : []);
   return [make("p", { id: "common" }, `${common.length} of its ${k} nearest ${names[0]} ${common.length === 1 ? "is" : "are"} among its ${k} nearest ${names[1]} too: ${percent(k ? common.length / k : 0)} in common.`),
     ...part("In both", common, "compare-both"), ...part(`Only ${names[0]}`, onlyA, "compare-first"), ...part(`Only ${names[1]}`, onlyB, "compare-second")];
 }

@@ -91,6 +91,8 @@ export function make(tag, attributes = {}, ...children) {
 export const sheetOf = (row) => Math.floor(row / (images.columns * images.columns));
 export const sheetAddress = (sheet) => address(`thumbs/${images.key}/${sheet}.webp`);
 
+const rendering = () => (images.edge < 48 ? "pixelated" : "auto");
+
 // The style of a box of `edge` pixels that shows one image's thumbnail out of its sheet.
 export function thumbStyle(row, edge) {
   const { columns } = images, slot = row % (columns * columns);
@@ -98,7 +100,7 @@ export function thumbStyle(row, edge) {
     "background-image": `url("${sheetAddress(sheetOf(row))}")`,
     "background-size": `${columns * edge}px auto`,
     "background-position": `${-(slot % columns) * edge}px ${-Math.floor(slot / columns) * edge}px`,
-    "image-rendering": images.edge < 48 ? "pixelated" : "auto",
+    "image-rendering": rendering(),
   };
 }
 
@@ -111,7 +113,7 @@ export function pictured(boxes, edge) {
   if (!inMany) return;
   for (let from = 0; from < boxes.length; from += AT_ONCE) {
     const some = boxes.slice(from, from + AT_ONCE), picture = `url("${address(`picks/${images.key}/${some.map(({ dataset }) => dataset.row).join("-")}.webp`)}")`;
-    some.forEach((box, k) => Object.assign((box.firstElementChild ?? box).style, { backgroundImage: picture, backgroundSize: `${some.length * edge}px ${edge}px`, backgroundPosition: `${-k * edge}px 0px` }));
+    some.forEach((box, k) => Object.assign((box.firstElementChild ?? box).style, { backgroundImage: picture, backgroundSize: `${some.length * edge}px ${edge}px`, backgroundPosition: `${-k * edge}px 0px`, imageRendering: rendering() }));
   }
 }
 

@@ -1,9 +1,9 @@
 // All selected images as a grid of which only what is in view is in the page: seventy thousand scroll as twenty do.
-import { make, pictured, count } from "./data.js";
+import { make, inMany, pictured, count } from "./data.js";
 
 const STEP = 61; // pixels from one thumbnail to the next, as selection.css has it
 const EDGE = 54; // pixels of a thumbnail
-const ENOUGH = 240; // thumbnails that are in the page together
+const ENOUGH = 160; // thumbnails that are in the page together: two screens of 1 000 pixels
 
 export class Gallery {
   // `cell(row)` makes a thumbnail.
@@ -29,7 +29,7 @@ export class Gallery {
     this.draw();
   }
 
-  clear() { this.cells.clear(); this.grid.replaceChildren(); this.from = this.to = 0; }
+  clear() { this.cells.clear(); this.grid.replaceChildren(); this.from = this.to = 0; this.begun = false; }
 
   later() { this.waiting ||= requestAnimationFrame(() => { this.waiting = 0; this.draw(); }); }
 
@@ -40,24 +40,33 @@ export class Gallery {
     if (across !== this.across) { this.across = across; this.clear(); this.holder.style.setProperty("--across", across); }
     this.holder.style.height = `${lines * STEP}px`;
     const most = Math.ceil(ENOUGH / across), seen = Math.ceil(innerHeight / STEP);
-    const top = Math.floor(-this.holder.getBoundingClientRect().top / STEP);
+    const above = this.holder.getBoundingClientRect().top, top = Math.floor(-above / STEP);
     const first = Math.max(0, Math.min(top - Math.max(0, (most - seen) >> 1), lines - most));
     this.window(first * across, Math.min(this.rows.length, (first + Math.max(most, seen + 2)) * across), first);
+    this.picture(top * across, Math.ceil((innerHeight - above) / STEP) * across);
+  }
+
+  // Give the cells in view, places `from` to `to`, their pictures; and all that are in the page theirs, once they are scrolled.
+  picture(from, to) {
+    if (!inMany) return; // each shows its part of a sheet
+    const cells = [...this.cells], lacks = ([, cell]) => !cell.pictured, seen = cells.filter(([place]) => place >= from && place < to);
+    if (!seen.some(lacks)) return;
+    const wanted = (this.begun ? cells : seen).filter(lacks).map(([, cell]) => Object.assign(cell, { pictured: true }));
+    this.begun = true;
+    pictured(wanted, EDGE);
   }
 
   // Have the cells of places `from` to `to` in the page, those that stay untouched, so that the focus stays too.
   window(from, to, line) {
     if (from === this.from && to === this.to) return;
     for (const [place, cell] of this.cells) if (place < from || place >= to) { cell.remove(); this.cells.delete(place); }
-    const made = [], before = document.createDocumentFragment(), after = document.createDocumentFragment(), first = Math.min(...this.cells.keys());
+    const before = document.createDocumentFragment(), after = document.createDocumentFragment(), first = Math.min(...this.cells.keys());
     for (let place = from; place < to; place++) {
       if (this.cells.has(place)) continue;
       const cell = this.make(place);
       this.cells.set(place, cell);
-      made.push(cell);
       (place < first && first < Infinity ? before : after).append(cell);
     }
-    pictured(made, EDGE);
     this.grid.prepend(before);
     this.grid.append(after);
     this.grid.style.transform = `translateY(${line * STEP}px)`;

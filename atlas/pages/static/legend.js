@@ -1,6 +1,7 @@
 // The legend: a chip for each category, a scale for an amount. A chip hides its category, twice clicked it stands alone.
 import { images, make, count, percent } from "./data.js";
 import { loadOwn } from "./colouring.js";
+import { chosenOf } from "./rows.js";
 import { page, on, at } from "./page.js";
 
 const MANY = 24; // categories from which they can be searched and stand in groups
@@ -30,7 +31,8 @@ function chips({ colouring, counts }) {
   at("chip-search").hidden = kinds.length <= MANY;
   picker(kinds);
   if (names === null) { scale(colouring); return; }
-  tallied = tally(colouring.codes, counts.length);
+  const { chosen } = page.map;
+  tallied = chosen && chosenOf(chosen, colouring.codes, counts.length); // how many of each category are selected
   const found = searched(kinds), focused = document.activeElement?.dataset?.code, top = holder.scrollTop;
   holder.replaceChildren(...(kinds.length > MANY && group !== NONE ? groups(found, kinds, counts) : found.map((kind) => chip(kind, kinds, counts))));
   if (!found.length) holder.append(make("p", { class: "note" }, "None of this name."));
@@ -123,14 +125,6 @@ function only(codes, kinds) {
 }
 
 // -- counts --------------------------------------------------------------------------------------------------------------------
-
-// How many of each category are selected; null without a selection.
-function tally(codes, length) {
-  const { map } = page, found = new Uint32Array(length);
-  if (!map.chosen) return null;
-  for (let row = 0; row < map.chosen.length; row++) if (map.chosen[row]) found[codes[row]]++;
-  return found;
-}
 
 // "47 / 412" under a selection.
 const told = (chosen, all) => (chosen === undefined || chosen === null ? count(all) : `${count(chosen)} / ${count(all)}`);

@@ -33,10 +33,42 @@ export function keptBy(tests, count) {
 
 // Rows by a number of each, the least first, or turned the greatest; those without a number last; of equals the first row first.
 export function ordered(rows, numberOf, turned = false) {
-  const keys = Float64Array.from(rows, (row) => { const key = numberOf(row); return key === null || key === undefined ? NaN : key; });
+  const keys = new Float64Array(rows.length);
+  for (let k = 0; k < keys.length; k++) keys[k] = numberOf(rows[k]) ?? NaN;
+  const rank = ranked(rows, keys);
+  if (rank) return byRank(rows, keys, rank, turned);
   const places = Array.from(rows.keys()), sign = turned ? -1 : 1;
   places.sort((a, b) => (Number.isNaN(keys[a]) - Number.isNaN(keys[b])) || sign * (keys[a] - keys[b]) || rows[a] - rows[b]);
   return places.map((place) => rows[place]);
+}
+
+const RANKS = 2 ** 32, ROWS = 2 ** 21; // a rank and a row fit into the 53 bits of a double, and plain doubles sort twenty times as fast
+
+// What makes a whole number below RANKS of a key, in the order of the keys; null where these keys, or these rows, have none.
+function ranked(rows, keys) {
+  let whole = true, single = true, most = 0;
+  for (let k = 0; k < keys.length; k++) {
+    const key = keys[k];
+    most = Math.max(most, rows[k]);
+    if (Number.isNaN(key)) continue;
+    whole &&= key >= 0 && key < RANKS && Number.isInteger(key);
+    single &&= Math.fround(key) === key;
+  }
+  return most >= ROWS ? null : whole ? (key) => key : single ? bitsOf : null;
+}
+
+const single = new Float32Array(1), bits = new Uint32Array(single.buffer);
+function bitsOf(key) { single[0] = key + 0; return (bits[0] >>> 31 ? ~bits[0] : bits[0] | 0x80000000) >>> 0; } // -0 is 0
+
+function byRank(rows, keys, rank, turned) {
+  const both = new Float64Array(rows.length), none = [];
+  let n = 0;
+  for (let k = 0; k < keys.length; k++) {
+    if (Number.isNaN(keys[k])) none.push(rows[k]); else both[n++] = (turned ? RANKS - 1 - rank(keys[k]) : rank(keys[k])) * ROWS + rows[k];
+  }
+  const found = Array.from(both.subarray(0, n).sort());
+  for (let k = 0; k < n; k++) found[k] %= ROWS;
+  return found.concat(none.sort((a, b) => a - b));
 }
 
 const spread = (n) => { n = (n | (n << 8)) & 0x00ff00ff; n = (n | (n << 4)) & 0x0f0f0f0f; n = (n | (n << 2)) & 0x33333333; return (n | (n << 1)) & 0x55555555; };
@@ -52,10 +84,21 @@ export function pairs(rows, first, second) {
   return [...tally].map(([key, n]) => { const b = ((key % 65536) + 98304) % 65536 - 32768; return [(key - b) / 65536, b, n]; }).sort((p, q) => q[2] - p[2] || p[0] - q[0] || p[1] - q[1]);
 }
 
+const CODES = 65_537; // as many as 16 bits tell, and none, which is -1
+
+// How often each code from -1 on occurs, the most frequent first: [[code, count], …].
 export function tally(rows, codes) {
-  const found = new Map();
-  for (const row of rows) found.set(codes[row], (found.get(codes[row]) ?? 0) + 1);
-  return [...found].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
+  const counts = new Uint32Array(CODES), found = [];
+  for (let k = 0; k < rows.length; k++) counts[codes[rows[k]] + 1]++;
+  for (let place = 0; place < CODES; place++) if (counts[place]) found.push([place - 1, counts[place]]);
+  return found.sort((a, b) => b[1] - a[1] || a[0] - b[0]);
+}
+
+// How many of each category below `length` are chosen: Uint32Array. `chosen` and `codes` have a value per image row.
+export function chosenOf(chosen, codes, length) {
+  const found = new Uint32Array(length);
+  for (let row = 0; row < chosen.length; row++) if (chosen[row]) found[codes[row]]++;
+  return found;
 }
 
 // -- CSV -------------------------------------------------------------------------------------------------------------------

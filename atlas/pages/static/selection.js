@@ -119,7 +119,9 @@ class SelectionPanel {
   // Say how many of the selected images are not drawn now.
   away() {
     if (!this.chosen?.length || !this.awayNote || !page.state.drawn) return;
-    const shown = shownMask(), gone = this.chosen.reduce((sum, row) => sum + !shown[row], 0);
+    const shown = shownMask();
+    let gone = 0;
+    for (const row of this.chosen) if (!shown[row]) gone++;
     this.awayNote.textContent = gone ? `${count(gone)} of them ${gone === 1 ? "is" : "are"} not on the map as it is now filtered.` : "";
     this.awayNote.hidden = !gone;
   }
