@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.atlas import Atlas, open_atlas
+from atlas.data.spreadsheet import as_csv
 from atlas.errors import AtlasError, choose, one_line
 from atlas.machine import size
 from atlas.planning import dataset_folder
@@ -430,9 +431,9 @@ def report(atlas: str | os.PathLike[str] | Atlas, out: str | os.PathLike[str], *
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV or Parquet, by the file's suffix."""
+    """Write a table as CSV, in which nothing is run as a formula, or as Parquet, by the file's suffix."""
     if path.suffix.lower() == ".csv":
-        table.to_csv(path, index=False)
+        path.write_bytes(as_csv(table))
     else:
         plain = table.copy()
         plain.attrs = {}

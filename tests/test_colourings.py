@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from atlas.activations.records import Activations
 from atlas.errors import AtlasError
 from atlas.pages import answers, colour_answers, colourings
+from atlas.pages.layers import layers
 from atlas.pages.manifest import manifest
 from atlas.pages.shelf import SHELF
 from atlas.pages.view import View
@@ -179,7 +180,7 @@ def test_any_link_opens_something_that_is_there(view: View, asked: dict[str, str
     found = view.start(asked)
     space = view.space(found.space)
     assert space is not None and found.layout in space.layouts
-    assert colourings.known(view, space, found.colour) and found.split in ("held-out", "train", "all")
+    assert colourings.named(view, space, found.colour) == found.colour and found.split in ("held-out", "train", "all")
     assert found.image is None or 0 <= found.image < len(view.images)
     assert all("\n" not in notice and len(notice) < 200 for notice in found.notices)
     json.dumps(manifest(view, found, several=False)).encode("utf-8", "surrogatepass")
@@ -193,5 +194,20 @@ def test_layers_of_one_name_in_two_networks_are_told_apart_by_the_network(tmp_pa
     for network in (first, second):
         found = view.space(view.start({"layer": "conv", "network": str(network)}).space)
         assert found is not None and found.network == network and found.layers == ["conv"]
-        assert found.activations == [colourings.layer_called(view, "conv", network)]
+        assert found.activations == [layers(view)[str(colourings.layer_called(view, "conv", network))]]
     assert view.start({"network": "network-gone"}).notices
+
+
+def test_a_link_to_a_unit_names_the_network_where_two_have_its_layer(tmp_path: Path) -> None:
+    view = View(worlds.two_networks(tmp_path / "world").root)
+    both = dict.fromkeys(space.network for space in view.spaces)
+    found = {network: view.start({"network": str(network), "colour": "unit:fc:3", "unit": "fc:3"}) for network in both}
+    for network, start in found.items():  # a link from before the second network came
+        assert (start.colour, start.unit) == (f"unit:fc@{network}:3", f"fc@{network}:3")
+    one, other = found
+    for network in both:  # whatever layer such a link opens on
+        start = view.start({"network": str(network), "colour": found[one].colour, "unit": str(found[other].unit)})
+        assert (start.colour, start.unit, start.notices) == (f"unit:fc@{one}:3", f"fc@{other}:3", [])
+    told = manifest(view, view.start({}), several=False)
+    assert {part["call"] for part in told["statistics"]} == {f"{layer}@{net}" for layer in ("conv", "fc") for net in both}
+    assert view.start({"colour": "unit:fc@network-gone:3", "unit": "fc@network-gone:3"}).notices

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from atlas import notes
 from atlas.atlas import Atlas
+from atlas.data import spreadsheet
 from atlas.errors import AtlasError
 from atlas.maps.records import Neighbours
 from atlas.pages import finding, selections
@@ -182,12 +183,12 @@ def test_no_cell_of_a_csv_begins_as_a_formula_and_all_others_are_as_they_were(
     cells: list[tuple[str, str]], heading: str
 ) -> None:
     table = pd.DataFrame({"path": [a for a, _ in cells], f"own{heading}": [b for _, b in cells], "n": -1.5})
-    first, *lines = csv.reader(io.StringIO(selections.as_csv(table).decode(), newline=""), strict=True)
+    first, *lines = csv.reader(io.StringIO(spreadsheet.as_csv(table).decode(), newline=""), strict=True)
     assert len(lines) == len(cells) and first == ["path", f"own{heading}", "n"]
     for before, (*after, number) in zip(cells, lines, strict=True):
         assert number == "-1.5"  # a number is no formula
         for was, now in zip(before, after, strict=True):
-            assert now == (f"'{was}" if was.startswith(selections.HOSTILE) else was)
+            assert now == (f"'{was}" if was.startswith(spreadsheet.HOSTILE) else was)
             assert not now.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
 
 

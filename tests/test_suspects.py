@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from atlas.errors import AtlasError
 from atlas.maps.neighbours import build_neighbours
 from atlas.patterns.suspects import Suspects, label_suspects, suspects_table
 from atlas.verbs import suspects
+from tests import worlds
 
 LABELS = ["a", "b", "c", "d"]
 
@@ -180,6 +183,16 @@ def test_the_verb_lists_writes_and_prints_the_doubted_ones(tiny_atlas: atlas.Atl
     )
     with pytest.raises(AtlasError, match=r"suspects.txt would be a .txt: .csv, .parquet would do"):
         suspects(tiny_atlas, out=tmp_path / "suspects.txt")
+
+
+def test_no_cell_of_the_written_table_is_run_by_a_spreadsheet(tmp_path: Path) -> None:
+    labels = [f"{'=@+'[k % 3]}SUM(A{k})" for k in range(40)]  # of two images each: most neighbours are of other classes
+    rows = suspects(worlds.tiny_atlas(tmp_path / "world", 80, labels=labels).root, out=tmp_path / "suspects.csv")["rows"]
+    written = (tmp_path / "suspects.csv").read_bytes()
+    assert len(rows) > 20 and {row["label"] for row in rows} <= set(labels)
+    cells = [cell for line in csv.reader(io.StringIO(written.decode())) for cell in line]
+    assert not [cell for cell in cells if cell.startswith(("=", "@", "+", "\t"))]
+    assert {f"'{row['label']}" for row in rows} <= set(cells)
 
 
 def test_the_command_prints_json_and_text(tiny_atlas: atlas.Atlas, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from atlas.activations.records import Activations, Statistics
 from atlas.errors import AtlasError, one_line
 from atlas.pages.columns import own_names
-from atlas.pages.layers import layer_part, layers
+from atlas.pages.layers import call, layers, network_of, shared
 
 if TYPE_CHECKING:
     from atlas.pages.view import Space, View
@@ -28,10 +28,14 @@ DAY = r"\d{4}-\d{2}-\d{2}"  # how a date begins, so that "2020" and "may" stay w
 
 
 def layer_called(view: View, wanted: str, network: str | None) -> str | None:
-    """Return the activations of the layer a page calls `wanted`: that of `network` first, which layers of one name share."""
-    parts = [layer_part(view, key, name) for key, name in layers(view).items()]
-    own = [part for part in parts if part["layer"] == wanted and part["network"] == network]
-    return next((str(part["activations"]) for part in [*own, *(part for part in parts if part["id"] == wanted)]), None)
+    """Return what a page calls the layer `wanted`; a bare name that several networks share means that of `network`."""
+    known = layers(view)
+    own = (key for key, name in known.items() if _is(view, name, wanted) and network_of(view, name) == network)
+    return wanted if wanted in known else next(own, None)
+
+
+def _is(view: View, name: str, layer: str) -> bool:
+    return str(view.headers[name]["fields"]["layer"]) == layer
 
 
 def unit_values(view: View, name: str, number: int) -> tuple[float, float, np.ndarray]:
@@ -148,31 +152,51 @@ def own_part(own: Own) -> dict[str, Any]:
     return {"name": own.name, "kind": own.kind, "distinct": own.distinct, "classes": own.of_label is not None}
 
 
-def known(view: View, space: Space, colour: str) -> bool:
-    """Tell whether a map of `space` can be coloured by what a link names: ``unit:fc:17``, ``column:camera``, ``class``."""
+def named(view: View, space: Space, colour: str) -> str | None:
+    """Return a link's colour as a page names it, ``unit:fc:17``, ``column:camera``, ``class``; None where there is none such.
+
+    A unit of a layer that several networks have is named with its network, ``unit:fc@network-8c1d:17``.
+    """
     kind, _, rest = colour.partition(":")
     if kind == "unit" and rest:
-        return unit_called(view, rest, space.network) is not None
+        unit = unit_called(view, rest, space.network)
+        return None if unit is None else f"unit:{unit[0]}:{unit[1]}"
     if kind == "column" and rest:
-        return any(own.name == rest and own.colours for own in own_columns(view))
-    return colour in view.colours(space)
+        return colour if any(own.name == rest and own.colours for own in own_columns(view)) else None
+    return colour if colour in view.colours(space) else None
 
 
-def unit_known(view: View, words: str) -> bool:
-    """Tell whether a link's unit, ``fc:17``, has a panel: one of a layer's statistics, by the layer's name or their key."""
+def unit_named(view: View, words: str, network: str | None) -> str | None:
+    """Return a link's unit, ``fc:17``, with the name that means its layer alone; None where it has no panel.
+
+    A panel shows a layer's statistics; the layer is named as links call it, bare, or by the key of its statistics.
+    """
     layer, _, number = words.rpartition(":")
-    if not (number.isascii() and number.isdigit() and len(number) <= 8):
-        return False
-    known = layers(view).get(layer)
-    called = {layer, view.headers[known]["fields"]["layer"] if known else layer}
-    found = [name for name in view.of_stage("statistics") if called & {name, str(view.headers[name]["fields"]["layer"])}]
-    return any(int(number) < view.read(name, Statistics).mean.shape[1] for name in found)
+    found = statistics_called(view, layer, network)
+    if found is None or not _number(number):
+        return None
+    whole = int(number) < view.read(found, Statistics).mean.shape[1]
+    bare = layer in shared(view)
+    return None if not whole else f"{call(view, found) if bare else layer}:{int(number)}"
+
+
+def statistics_called(view: View, wanted: str, network: str | None) -> str | None:
+    """Return the statistics of the layer that a link calls `wanted`, those of `network` where a bare name is shared."""
+    names, recorded = view.of_stage("statistics"), layers(view).get(wanted)
+    bare = [name for name in names if _is(view, name, wanted)]
+    own = [name for name in bare if network_of(view, name) == network]
+    called = [name for name in names if wanted in (name, call(view, name))]
+    return next(iter([*called, *(view.statistics_of(recorded) if recorded else []), *own, *bare]), None)
 
 
 def unit_called(view: View, words: str, network: str | None) -> tuple[str, int] | None:
-    """Return the activations and the number of a unit as a link writes it, ``fc:17``; None where there is none such."""
-    layer, _, number = words.rpartition(":")
-    name = layer_called(view, layer, network)
-    if name is None or not number.isascii() or not number.isdigit() or len(number) > 8:
+    """Return the layer and the number of a unit as a link writes it, ``fc:17``; None where there is none such."""
+    wanted, _, number = words.rpartition(":")
+    layer = layer_called(view, wanted, network)
+    if layer is None or not _number(number):
         return None
-    return (name, int(number)) if int(number) < view.headers[name]["fields"]["unit_count"] else None
+    return (layer, int(number)) if int(number) < view.headers[layers(view)[layer]]["fields"]["unit_count"] else None
+
+
+def _number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= 8

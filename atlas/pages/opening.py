@@ -41,12 +41,13 @@ class Asked:
             self.miss(what, value)
         return value if value in choices else default  # type: ignore[return-value]
 
-    def maybe(self, what: str, there: Callable[[str], bool]) -> str | None:
-        """Return what was asked for where it is `there`, else None."""
+    def maybe(self, what: str, named: Callable[[str], str | None]) -> str | None:
+        """Return what was asked for as `named` names it, None where it names nothing."""
         value = self.asked.get(what)
-        if value is not None and not there(value):
+        found = None if value is None else named(value)
+        if value is not None and found is None:
             self.miss(what, value)
-        return value if value is not None and there(value) else None
+        return found
 
     def miss(self, what: str, value: str) -> None:
         """Note that what was asked for is not there."""
@@ -61,11 +62,11 @@ def start(view: View, asked: Mapping[str, str]) -> Start:
     split = told.take("split", ["held-out", "train", "all"], view.opening_split)
     if split != "all" and view.opening_split == "all":
         split = "all"
-    colour = told.maybe("colour", lambda wanted: colourings.known(view, space, wanted)) or view.colours(space)[0]
-    image = told.maybe("image", lambda wanted: view.row_of(wanted) is not None)
+    colour = told.maybe("colour", lambda wanted: colourings.named(view, space, wanted)) or view.colours(space)[0]
+    image = told.maybe("image", lambda wanted: wanted if view.row_of(wanted) is not None else None)
     row = None if image is None else view.row_of(image)
-    unit = told.maybe("unit", lambda wanted: colourings.unit_known(view, wanted))
-    beside = told.maybe("beside", lambda wanted: any(wanted in other.layouts for other in view.spaces))
+    unit = told.maybe("unit", lambda wanted: colourings.unit_named(view, wanted, space.network))
+    beside = told.maybe("beside", lambda wanted: wanted if any(wanted in other.layouts for other in view.spaces) else None)
     return Start(space.id, layout, split, colour, row, unit, beside, told.notices)
 
 

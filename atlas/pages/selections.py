@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import functools
 import io
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from atlas import notes
 from atlas.activations.assemble import vectors_of
 from atlas.activations.records import Activations, Predictions, Vectors
 from atlas.data.records import SAID
+from atlas.data.spreadsheet import as_csv
 from atlas.errors import AtlasError, choose
 from atlas.maps.records import Neighbours
 from atlas.pages.columns import output_name
@@ -25,7 +25,6 @@ from atlas.patterns.contrast import Moments, effect_sizes, moments, split, stron
 
 STRONGEST = 10  # units named on each side
 NAMED = 20  # image_ids named of those that a note has and the atlas has no longer
-HOSTILE = ("=", "+", "-", "@", "\t", "\r", "\n")  # how a cell begins that a spreadsheet runs (OWASP, CSV injection)
 KINDS = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet", "paths": "text/plain; charset=utf-8"}
 
 
@@ -135,19 +134,6 @@ def table_of(view: View, predictions: str | None, rows: np.ndarray) -> pd.DataFr
         pd.Series(said.right[rows] == 1, dtype="boolean").mask(said.right[rows] < 0),
     ]
     return table.assign(**dict(zip(SAID, values, strict=True)))
-
-
-def guarded(cell: Any) -> Any:
-    """Return a cell of text as a spreadsheet takes it for text: one that it would run begins with an apostrophe."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(HOSTILE) else cell
-
-
-def as_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as CSV in UTF-8, text quoted; what a spreadsheet would run as a formula is `guarded`, headings too."""
-    words = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    safe = table.assign(**{name: table[name].map(guarded, na_action="ignore") for name in words})
-    told = safe.rename(columns=guarded).to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    return bytes(told.encode("utf-8", "replace"))
 
 
 def as_paths(table: pd.DataFrame) -> bytes:

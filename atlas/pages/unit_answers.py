@@ -16,6 +16,7 @@ import numpy as np
 from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError
+from atlas.pages.layers import call
 from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, owner_of, raw, split_of, tidy
 from atlas.pages.view import ALL_SPLITS, View, newest
 from atlas.patterns.units import (
@@ -53,6 +54,7 @@ def layer_part(view: View, name: str, source: str | None) -> dict[str, Any]:
     return {
         "key": name,
         "layer": str(_field(view, name, "layer")),
+        "call": call(view, name),
         "functional": str(_field(view, name, "functional")),
         "units": int(view.read(name, Statistics).mean.shape[1]),
         "network": _network(view, name),

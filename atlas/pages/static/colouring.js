@@ -7,11 +7,23 @@ const NO_UNIT = 255, UNIT_STEPS = 254, NO_OWN = 65535, OWN_STEPS = 65534; // as 
 
 // -- what a colour's name means ------------------------------------------------------------------------------------------------
 
-// "unit:fc:17": the layer of this space's network, else the one called so, and the number; null where there is none such.
+// "unit:fc:17": the layer called so, else the one of that name in this space's network, and the number; null where there is none.
 export function unitOf(space, by) {
   const cut = by.lastIndexOf(":"), name = by.slice(5, cut), number = Number(by.slice(cut + 1));
-  const layer = manifest.layers.find((one) => one.layer === name && one.network === space.network) ?? manifest.layers.find((one) => one.id === name);
+  const layer = manifest.layers.find((one) => one.id === name) ?? manifest.layers.find((one) => one.layer === name && one.network === space.network);
   return layer && /:\d{1,8}$/.test(by) && number < layer.units ? { layer, number } : null;
+}
+
+// A colour by the name that means it whatever the map shows: of a unit, the layer with its network where several have it.
+export function colourNamed(space, by) {
+  const unit = by.startsWith("unit:") ? unitOf(space, by) : null;
+  return unit ? `unit:${unit.layer.id}:${unit.number}` : by;
+}
+
+// A unit in words, with its network where there are several.
+export function unitWords({ layer, number }) {
+  const network = manifest.networks.length > 1 ? manifest.networks.find(({ key }) => key === layer.network)?.title : null;
+  return `unit ${number} of ${layer.layer}${network ? `, ${network}` : ""}`;
 }
 
 export function ownOf(by) {
@@ -76,8 +88,7 @@ function shareStep(code) {
 }
 
 function ofUnit(space, { layer, number }, { low, high, codes }) {
-  const network = manifest.networks.length > 1 ? manifest.networks.find(({ key }) => key === layer.network)?.title : null;
-  const note = [`${layer.functional} of unit ${number} of ${layer.layer}${network ? `, ${network}` : ""}.`,
+  const note = [`${layer.functional} of ${unitWords({ layer, number })}.`,
     layer.spatial ? "Of an image’s sampled positions the largest counts." : ""].filter(Boolean).join(" ");
   return { codes: stepped(codes, UNIT_STEPS, NO_UNIT), palette: amounts(), names: null, note: note[0].toUpperCase() + note.slice(1),
     scale: { low: figure(low), high: figure(high), words: `unit ${number} of ${layer.layer}` } };

@@ -1,6 +1,6 @@
 // What the map is coloured by: the select with its groups, and the small chooser of a unit.
 import { manifest, images, make, count } from "./data.js";
-import { canColour, loadShares, unitOf, whyNot } from "./colouring.js";
+import { canColour, colourNamed, loadShares, unitOf, unitWords, whyNot } from "./colouring.js";
 import { page, on, tell, at } from "./page.js";
 
 const WORDS = { class: "class", prediction: "prediction", right: "right or wrong", confidence: "confidence", faithfulness: "map faithfulness", suspicion: "label suspicion", split: "split" };
@@ -36,9 +36,9 @@ function firstUnit() {
   colour(`unit:${own.id}:0`).then(() => at("unit-number").focus());
 }
 
-// Colour by `name`; what cannot be had is told, and the colour stays.
-async function colour(name) {
-  const { state } = page, turn = ++wanted;
+// Colour by a name; what cannot be had is told, and the colour stays.
+async function colour(by) {
+  const { state } = page, turn = ++wanted, name = colourNamed(state.space, by);
   if (!(await fetched(name))) { show(); return; }
   if (turn !== wanted) return; // another was chosen meanwhile
   Object.assign(state, { colour: name, hidden: new Set(), alone: null });
@@ -68,7 +68,7 @@ async function settle() {
 
 function told(name) {
   const unit = name.startsWith("unit:") ? unitOf(page.state.space, name) : null;
-  return unit ? `unit ${unit.number} of ${unit.layer.layer}` : name.startsWith("column:") ? name.slice(7) : WORDS[name] ?? name;
+  return unit ? unitWords(unit) : name.startsWith("column:") ? name.slice(7) : WORDS[name] ?? name;
 }
 
 // -- what the controls show ----------------------------------------------------------------------------------------------------

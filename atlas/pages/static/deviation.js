@@ -117,10 +117,10 @@ export class Deviation {
       make("span", { class: "odd-bar", "aria-hidden": "true" }, make("i", { class: z < 0 ? "under" : "over", style: { "--share": `${50 * share}%` } })),
       make("span", { class: "odd-figures" }, make("b", {}, figure(value)), ` · ${spread(mean, std)}`),
       make("em", { title: Number.isFinite(z) ? "" : "This unit never varies in the class" }, sigmas(z)),
-      make("button", { type: "button", class: "paint", "aria-label": `Colour the map by unit ${unit}`, title: `Colour the map by unit ${unit}`, onclick: () => page.does.colour?.(`unit:${layer.layer}:${unit}`) }, drop()));
+      make("button", { type: "button", class: "paint", "aria-label": `Colour the map by unit ${unit}`, title: `Colour the map by unit ${unit}`, onclick: () => page.does.colour?.(`unit:${layer.id}:${unit}`) }, drop()));
   }
 
-  open(unit) { page.does.unit?.(this.layer.layer, unit); }
+  open(unit) { page.does.unit?.(this.layer.id, unit); }
 
   // The palette follows the page's theme.
   repaint() { if (this.sides && this.element.isConnected) this.show(); }

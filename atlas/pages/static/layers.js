@@ -15,19 +15,21 @@ export function layerWords(layer) {
   return alike ? `${layer.layer} · ${layer.functional}` : layer.layer;
 }
 
-// A layer by its own name, of the network that the map shows first; by the name of a recorded layer, of a space, or by its
-// statistics' key.
+// A layer by what links call it, whatever the map shows: the name of a recorded layer, of one of which statistics were kept, of
+// a space, or its statistics’ key. A bare name that several networks share means that of the network that the map shows.
 export function layerCalled(name) {
-  const { state } = page, own = layers.filter(({ layer }) => layer === name), recorded = manifest.layers?.find(({ id }) => id === name), space = manifest.spaces.find(({ id }) => id === name);
-  const of = recorded && layers.filter(({ activations }) => activations === recorded.activations);
-  return own.find(({ key }) => key === state.space.statistics) ?? own.find(({ predictions }) => predictions === state.space.predictions)
-    ?? of?.find(({ functional }) => functional === recorded.functional) ?? of?.[0] ?? layerOf(space?.statistics) ?? layerOf(name) ?? own[0] ?? null;
+  const { space } = page.state, recorded = manifest.layers?.find(({ id }) => id === name), bare = layers.filter(({ layer }) => layer === name);
+  const of = recorded ? layers.filter(({ activations }) => activations === recorded.activations) : [];
+  return of.find(({ functional }) => functional === recorded.functional) ?? of[0] ?? layers.find(({ call }) => call === name)
+    ?? layerOf(manifest.spaces.find(({ id }) => id === name)?.statistics) ?? layerOf(name) ?? bare.find(({ network }) => network === space.network) ?? bare[0] ?? null;
 }
 
-// The shortest name that means this layer: what links and colours call it.
+// The recorded layer whose vectors a layer’s codes come from; none where only statistics were kept.
+export const recordedOf = (layer) => (layer.activations && manifest.layers?.find(({ activations }) => activations === layer.activations)) || null;
+
+// The shortest name that means this layer and no other: what links call it.
 export function callOf(layer) {
-  const recorded = manifest.layers?.find(({ activations }) => activations === layer.activations);
-  return [layer.layer, recorded?.id].find((name) => name && layerCalled(name) === layer) ?? layer.key;
+  return [layer.call, recordedOf(layer)?.id].find((name) => name && layerCalled(name) === layer) ?? layer.key;
 }
 
 // Whether a unit's panel is open, of this layer: its number, else -1.

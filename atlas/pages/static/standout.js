@@ -49,10 +49,11 @@ function side(title, units, most, several) {
   return make("div", {}, make("h4", {}, title), make("ul", { class: "lines" }, ...units.map((unit) => line(unit, most, several))));
 }
 
-function line({ layer, unit, d, here, rest }, most, several) {
+function line({ layer, key, unit, d, here, rest }, most, several) {
   const name = several ? `${layer} ${unit}` : `unit ${unit}`, words = `${layer}, unit ${unit}: d ${d.toFixed(2)}. Mean ${here.toPrecision(3)} here, ${rest.toPrecision(3)} in the others.`;
-  const open = () => (page.does.unit ? page.does.unit(layer, unit) : colour());
-  const colour = () => page.does.colour?.(`unit:${layer}:${unit}`);
+  const called = manifest.layers.find(({ activations }) => activations === key)?.id ?? layer;
+  const open = () => (page.does.unit ? page.does.unit(called, unit) : colour());
+  const colour = () => page.does.colour?.(`unit:${called}:${unit}`);
   return make("li", {},
     make("button", { type: "button", class: "line unit", title: `${words} Opens the unit.`, "data-unit": unit, onclick: open },
       make("b", {}, make("span", {}, name)), make("div", { class: "bar", style: { "--c": d > 0 ? manifest.colours.wrong : manifest.colours.right } }, make("i", { style: { width: `${(100 * Math.abs(d)) / most}%` } })), make("em", {}, d.toFixed(2))),
