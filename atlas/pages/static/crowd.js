@@ -1,20 +1,20 @@
 // More points than Bokeh draws smoothly: how dense they lie is painted under it, coloured by the mix of their colours, and
 // of the points in view it draws a sample. All points are in the page: pointing, selecting and counting take them all.
+import { Density, inks } from "./density.js";
 import { Grid } from "./grid.js";
 
-const CELL = 2; // pixels of a square of density
-const FAINTEST = 0.16, STRONGEST = 0.95; // opacity of a square with one point, of the fullest
-const UNLIT = 0.1; // what a point that is not selected weighs beside one that is
 const OFFERED = 60_000; // points among which thumbnails are chosen: many for each of a screen's squares
 const CHANCES = 2 ** 16;
 const SPARED = 0.97; // of the most that are drawn: a sample by chance may come out larger
-const HASTY = 2_000; // points from which on a canvas draws a tenth of them while it moves: their density moves with them
-const SETTLED = 140; // milliseconds without movement after which a sample is taken anew
+const SLACK = 0.8; // of the most that a sample is raised to: a view that is a little denser then asks for no other
+const AROUND = 0.15; // of the view’s width that points are drawn beyond it: they are there when it is moved
+const SETTLED = 140; // milliseconds without movement after which more points join the sample
+const FADE = 180; // milliseconds in which one level of density gives way to another
+const PATIENCE = 10; // milliseconds of a picture in which tiles of another level are painted
 
 export class Crowd {
   constructor(map, most) {
-    Object.assign(this, { map, most, grid: null, lit: null, inView: 0, sampled: 0, waiting: 0, timer: 0, whole: false, onsampled: () => {} });
-    this.patient = map.plot.lod_threshold;
+    Object.assign(this, { map, most, grid: null, inView: 0, sampled: 0, waiting: 0, uncovered: 0, timer: 0, whole: false, onsampled: () => {} });
     this.canvas = document.createElement("canvas");
     Object.assign(this.canvas.style, { position: "absolute", inset: "0", width: "100%", height: "100%", pointerEvents: "none" });
     this.canvas.setAttribute("aria-hidden", "true");
@@ -28,17 +28,15 @@ export class Crowd {
 
   fill({ x, y, c, i }, palette) {
     const grid = new Grid(x, y);
-    Object.assign(this, { all: { x, y, c, i }, grid, c: grid.sorted(c), i: grid.sorted(i), ink: inks(palette), lit: null });
-    this.chance = chances(this.i);
-    this.map.plot.lod_threshold = HASTY;
-    this.moved();
-    this.sample();
+    Object.assign(this, { all: { x, y, c, i }, grid, i: grid.sorted(i), density: new Density(grid, grid.sorted(c), inks(palette)) });
+    Object.assign(this, { chance: chances(this.i), share: 0, taken: null, shown: null, before: null, since: 0, strength: 1, whole: false });
+    this.sample(true);
+    this.paint();
   }
 
   empty() {
     if (!this.grid) return;
     this.grid = this.all = null;
-    this.map.plot.lod_threshold = this.patient;
     clearTimeout(this.timer);
     this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
@@ -50,38 +48,58 @@ export class Crowd {
   // The points in view as the thumbnails take them: how many there are, and as many of them as a choice can be made from.
   seen() {
     const { x, y } = this.grid, all = this.grid.within(this.map.view());
-    return { count: all.length, places: this.thinned(all, OFFERED), x, y, point: (place) => this.i[place] };
+    return { count: all.length, places: all.length > OFFERED ? this.thinned(all, OFFERED / all.length) : all, x, y, point: (place) => this.i[place] };
   }
 
   moved() {
     if (!this.grid) return;
-    this.whole = false; // until the sample is taken anew, it may not hold all that is in view
-    this.waiting ||= requestAnimationFrame(() => { this.waiting = 0; this.paint(); });
+    this.later();
+    this.uncovered ||= requestAnimationFrame(() => { this.uncovered = 0; if (this.grid && !this.covers(this.map.view())) this.sample(); });
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.sample(), SETTLED);
+    this.timer = setTimeout(() => this.sample(true), SETTLED);
   }
 
-  // Give Bokeh at most `most` of the points in view: all of them, or those of the least numbers by chance, so that a view and
-  // one beside it show the same of what they share.
-  sample() {
+  // Whether the points that are drawn were taken from all that is in view.
+  covers({ x0, x1, y0, y1 }) {
+    const { taken } = this, inside = (value) => Math.max(0, Math.min(65535, value));
+    return taken !== null && inside(x0) >= taken.x0 && inside(x1) <= taken.x1 && inside(y0) >= taken.y0 && inside(y1) <= taken.y1;
+  }
+
+  // Give Bokeh at most `most` of the points in view and around it: all of them, or those of the least numbers by chance. Points
+  // that are shown stay while there is room for them, and others join them when the map rests.
+  sample(rests = false) {
     if (!this.grid) return;
-    clearTimeout(this.timer);
-    const seen = this.grid.within(this.map.view()), places = this.thinned(seen);
+    const view = this.map.view(), room = around(view), places = this.grid.within(room), before = this.share;
+    this.share = shareOf(before, this.most / Math.max(1, places.length), rests);
+    if (this.share !== before || !this.covers(view)) { this.taken = room; this.give(this.thinned(places, this.share)); }
+    this.tell(view);
+  }
+
+  give(places) {
     for (let k = 0; k < places.length; k++) places[k] = this.grid.of[places[k]];
     places.sort(); // in the order in which they are drawn
     const take = (values) => { const taken = new values.constructor(places.length); for (let k = 0; k < taken.length; k++) taken[k] = values[places[k]]; return taken; };
     const { x, y, c, i } = this.all;
-    Object.assign(this, { inView: seen.length, sampled: places.length, whole: places.length === seen.length });
     this.map.draws({ x: take(x), y: take(y), c: take(c), i: take(i) });
-    this.paint();
+  }
+
+  // How many are in view, how many of them as dots.
+  tell(view) {
+    const { x, y } = this.map.points.data, { x0, x1, y0, y1 } = view;
+    let sampled = 0;
+    for (let k = 0; k < x.length; k++) if (x[k] >= x0 && x[k] <= x1 && y[k] >= y0 && y[k] <= y1) sampled++;
+    const inView = this.grid.within(view).length;
+    Object.assign(this, { inView, sampled, whole: sampled === inView });
+    this.later();
     this.onsampled(this);
   }
 
-  thinned(seen, most = this.most) {
-    if (seen.length <= most) return seen;
-    const share = SPARED * most / seen.length * CHANCES, kept = new Int32Array(most);
+  // Of the places those whose number by chance is below a share of all.
+  thinned(seen, share) {
+    if (share >= 1) return seen;
+    const kept = new Int32Array(seen.length);
     let n = 0;
-    for (let k = 0; k < seen.length && n < most; k++) if (this.chance[seen[k]] < share) kept[n++] = seen[k];
+    for (let k = 0; k < seen.length; k++) if (this.chance[seen[k]] < share * CHANCES) kept[n++] = seen[k];
     return kept.subarray(0, n);
   }
 
@@ -101,61 +119,50 @@ export class Crowd {
   light(chosen) {
     if (!this.grid) return;
     const { i, map: { now: { rows } } } = this;
-    this.lit = chosen && new Uint8Array(i.length);
-    if (chosen) for (let place = 0; place < i.length; place++) this.lit[place] = chosen[rows ? rows[i[place]] : i[place]];
+    const lit = chosen && new Uint8Array(i.length);
+    if (chosen) for (let place = 0; place < i.length; place++) lit[place] = chosen[rows ? rows[i[place]] : i[place]];
+    this.density.light(lit);
+    this.shown = this.before = null; // all is painted anew at once
     this.paint();
   }
 
   // -- painting -----------------------------------------------------------------------------------------------------------
 
+  later() { this.waiting ||= requestAnimationFrame(() => { this.waiting = 0; this.paint(); }); }
+
+  // The density of what is in view. Another level comes when its tiles stand, and over the one before it; where all in view are
+  // dots, it goes.
   paint() {
-    const { canvas, grid } = this, ratio = devicePixelRatio || 1;
+    const { canvas, grid, density } = this, ratio = devicePixelRatio || 1, now = performance.now();
     if (!grid) return;
     canvas.width = canvas.clientWidth * ratio; canvas.height = canvas.clientHeight * ratio; // clears it
-    if (this.whole || !canvas.width || !canvas.height) return;
-    const across = Math.ceil(canvas.clientWidth / CELL), down = Math.ceil(canvas.clientHeight / CELL);
-    const sums = this.gather(across, down, canvas.clientWidth / CELL, canvas.clientHeight / CELL);
-    Object.assign(this.small, { width: across, height: down });
-    const context = this.small.getContext("2d"), image = context.createImageData(across, down);
-    shade(sums, image.data);
-    context.putImageData(image, 0, 0);
-    canvas.getContext("2d").drawImage(this.small, 0, 0, across * CELL * ratio, down * CELL * ratio);
+    const strength = this.strengthAt(now);
+    if (!canvas.width || !canvas.height || !strength) return;
+    const view = this.map.view(), level = density.level((view.x1 - view.x0) / canvas.clientWidth), there = density.prepare(view, level, this.shown === null ? Infinity : now + PATIENCE);
+    if (level !== this.shown && there) Object.assign(this, { before: this.shown, shown: level, since: now });
+    const share = this.before === null ? 1 : Math.min(1, (now - this.since) / FADE);
+    if (share < 1) this.layer(view, this.before, 1 - share); else this.before = null;
+    this.layer(view, this.shown, share);
+    canvas.style.opacity = strength;
+    if (!there || share < 1 || strength !== Number(!this.whole)) this.later();
   }
 
-  // Red, green, blue and weight of all points of every square: Float32Array [square, 4].
-  gather(across, down, wide, high) {
-    const { grid: { x, y }, c, lit, ink } = this, { x0, x1, y0, y1 } = this.map.view();
-    if (this.sums?.length === across * down * 4) this.sums.fill(0); else this.sums = new Float32Array(across * down * 4);
-    const sums = this.sums, sx = wide / (x1 - x0), sy = high / (y1 - y0);
-    for (const [from, to] of this.grid.runs(x0, x1, y0, y1)) {
-      for (let k = from; k < to; k++) {
-        const px = (x[k] - x0) * sx, py = (y1 - y[k]) * sy;
-        if (px < 0 || py < 0 || px >= across || py >= down) continue;
-        const at = ((py | 0) * across + (px | 0)) * 4, from = c[k] * 4, weight = (lit === null || lit[k] ? 1 : UNLIT) * ink[from + 3];
-        sums[at] += ink[from] * weight; sums[at + 1] += ink[from + 1] * weight; sums[at + 2] += ink[from + 2] * weight; sums[at + 3] += weight;
-      }
-    }
-    return sums;
+  // One level of density over the canvas; two of which the shares are one add up to what either would be.
+  layer(view, level, share) {
+    const { canvas, small } = this, told = this.density.compose(view, level, small);
+    if (!told) return;
+    const context = canvas.getContext("2d"), wide = canvas.width / (view.x1 - view.x0), high = canvas.height / (view.y1 - view.y0);
+    Object.assign(context, { globalAlpha: share, globalCompositeOperation: "lighter" });
+    context.drawImage(small, (told.x0 - view.x0) * wide, (view.y1 - told.y1) * high, (told.x1 - told.x0) * wide, (told.y1 - told.y0) * high);
   }
-}
 
-// The logarithm of how many, from the faintest to the strongest; the colour is the mean of theirs.
-function shade(sums, pixels) {
-  let most = 0;
-  for (let k = 3; k < sums.length; k += 4) if (sums[k] > most) most = sums[k];
-  const scale = (STRONGEST - FAINTEST) / Math.max(Math.log1p(most) - Math.LN2, 1e-6);
-  for (let k = 0; k < sums.length; k += 4) {
-    const weight = sums[k + 3];
-    if (!weight) continue;
-    pixels[k] = sums[k] / weight; pixels[k + 1] = sums[k + 1] / weight; pixels[k + 2] = sums[k + 2] / weight;
-    pixels[k + 3] = 255 * (weight < 1 ? FAINTEST * weight : FAINTEST + scale * (Math.log1p(weight) - Math.LN2));
+  // From what it is to what it should be, by the time that went by.
+  strengthAt(now) {
+    const wanted = Number(!this.whole), step = (now - (this.painted ?? now)) / FADE;
+    this.painted = now;
+    this.strength += Math.sign(wanted - this.strength) * Math.min(Math.abs(wanted - this.strength), Math.max(step, 0.05));
+    return this.strength;
   }
-}
-
-// Red, green, blue and opacity of every colour: Float32Array [code, 4].
-function inks(palette) {
-  const part = (colour, at) => parseInt(colour.slice(at, at + 2), 16);
-  return Float32Array.from(palette.flatMap((colour) => [part(colour, 1), part(colour, 3), part(colour, 5), colour.length > 7 ? part(colour, 7) / 255 : 1]));
 }
 
 // For every point a number below CHANCES that has nothing to do with their order (Knuth's multiplicative hash, bits mixed).
@@ -166,4 +173,17 @@ function chances(points) {
     found[k] = Math.imul(mixed ^ (mixed >>> 13), 3266489917) >>> 16;
   }
   return found;
+}
+
+// A view with what lies around it.
+function around({ x0, x1, y0, y1 }) {
+  const wide = AROUND * (x1 - x0), high = AROUND * (y1 - y0);
+  return { x0: x0 - wide, x1: x1 + wide, y0: y0 - high, y1: y1 + high };
+}
+
+// Which share of all points is drawn, where `room` is the share for which there is room: it falls when there is none, and grows
+// only at rest, and only where it grows by much. Points of a smaller share are points of a greater one.
+function shareOf(share, room, rests) {
+  if (room >= 1) return rests || share === 1 ? 1 : share;
+  return share > SPARED * room || (rests && share < SLACK * SLACK * room) ? SLACK * room : share;
 }
