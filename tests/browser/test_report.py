@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def open_report(browser: Browser) -> Iterator[Open]:
     """Return a function that opens a file without a network; a request, an error or a warning fails the test."""
     contexts, wrong = [], []
 
-    def go(path: Path, *, scheme: str = "dark") -> Page:
+    def go(path: Path, *, scheme: str = "dark", behind: str = "") -> Page:
         context = browser.new_context(
             viewport={"width": 1280, "height": 800},
             color_scheme=scheme,  # type: ignore[arg-type]
@@ -48,7 +49,7 @@ def open_report(browser: Browser) -> Iterator[Open]:
         page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
         own = path.resolve().as_uri()
         page.on("request", lambda asked: None if asked.url.startswith((own, "blob:", "data:")) else wrong.append(asked.url))
-        page.goto(own)
+        page.goto(own + behind)
         page.wait_for_function("window.AtlasPage && AtlasPage.ready")
         return page
 
@@ -84,7 +85,7 @@ def shown(page: Page, selector: str) -> np.ndarray:
 def test_it_opens_from_disk_on_the_same_points_as_the_server(page: Page) -> None:
     expect(page.locator("#shown")).to_contain_text("120 of 300 points shown")
     expect(page.locator("#images-pill")).to_have_text("300 images")
-    assert page.locator("#new-image").is_hidden() and page.locator("#copy-link").is_hidden()
+    assert page.locator("#new-image").is_hidden()
 
 
 def test_a_click_shows_the_image_and_the_neighbours_of_the_records(page: Page, view: View) -> None:
@@ -163,6 +164,74 @@ def test_dark_and_light_switch_and_follow_the_system(view: View, open_report: Op
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
     page.locator("#theme").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_link_to_a_report_restores_what_was_seen(page: Page, view: View, open_report: Open) -> None:
+    space = view.space("conv")
+    assert space is not None
+    drawn(page, lambda: page.locator("#layer").select_option("conv"))
+    drawn(page, lambda: page.locator("#layout").select_option(label="PCA"))
+    drawn(page, page.get_by_role("radio", name="All").click)
+    drawn(page, lambda: page.evaluate("AtlasPage.page.does.colour('unit:fc:3')"))
+    page.evaluate("AtlasPage.page.does.select([3, 5, 8], 'replace')")
+    page.evaluate("AtlasPage.page.does.open(7, null)")
+    page.evaluate("AtlasPage.page.does.unit('conv', 2)")
+    page.evaluate("AtlasPage.page.does.side()")
+    page.evaluate("AtlasPage.page.does.look([5, 8])")
+    page.wait_for_function("location.hash.includes('view=') && location.hash.includes('beside=')")
+    page.wait_for_timeout(600)  # the second map has taken its place, and what is seen is written down
+    page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve() }")
+    page.locator("#copy-link").click()
+    page.wait_for_function("window.copied")
+    link = page.evaluate("window.copied")
+    assert link == page.url and link.startswith("file://")
+    other = open_report(view.store.root.parent / "world.html", behind=f"#{link.partition('#')[2]}")
+    told = "(s => [s.space.id, s.layout.key, s.split, s.colour, s.row, s.unit, s.beside.layout.key])(AtlasPage.state)"
+    assert other.evaluate(told) == page.evaluate(told) and other.evaluate(told)[:6] == [
+        *("conv", space.layouts[1], "all", "unit:fc:3", 7, "conv:2")
+    ]
+    assert other.evaluate("AtlasPage.map.chosenRows()") == [3, 5, 8]
+    (x0, x1, y0, y1), seen = page.evaluate("AtlasPage.page.does.seen()"), other.evaluate("AtlasPage.page.does.seen()")
+    slack = 0.02 * (x1 - x0)
+    assert seen[0] <= x0 + slack and seen[1] >= x1 - slack and seen[2] <= y0 + slack and seen[3] >= y1 - slack
+    expect(other.locator("#notices .notice")).to_have_count(0)
+    other.evaluate("AtlasPage.page.does.open(9, null)")
+    other.wait_for_function("AtlasPage.state.row === 9 && !location.hash.includes(`image=${'0'.repeat(15)}7`)")
+    other.go_back()
+    other.wait_for_function("AtlasPage.state.row === 7")
+
+
+def test_a_link_to_another_layout_frames_its_points(page: Page, view: View, open_report: Open) -> None:
+    layout = view.space("conv").layouts[1]  # type: ignore[union-attr]
+    other = open_report(view.store.root.parent / "world.html", behind=f"#layer=conv&layout={layout}&split=all")
+    x0, x1, y0, y1 = other.evaluate("(v => [v.x0, v.x1, v.y0, v.y1])(AtlasPage.map.view())")
+    x, y = view.xy(layout)
+    assert x0 < x.min() and x.max() < x1 and y0 < y.min() and y.max() < y1
+
+
+TAMPERED = {
+    "layer": "gone",
+    "layout": "layout-0000",
+    "split": "everything",
+    "colour": "<img src=x onerror=alert(1)>",
+    "image": "../../etc",
+    "beside": "x",
+    "unit": "gone:1",
+    "view": "0_NaN",
+    "hidden": "9",
+    "sel": "1",
+    "filter": "class.n.zzzz",
+}
+
+
+def test_a_tampered_link_opens_the_report_with_a_notice_for_each_part(view: View, open_report: Open) -> None:
+    page = open_report(view.store.root.parent / "world.html", behind=f"#{urllib.parse.urlencode(TAMPERED)}")
+    told = page.locator("#notices .notice").all_inner_texts()
+    assert len(told) == len(TAMPERED), told
+    for what in ("layer", "layout", "split", "colour", "image", "beside"):
+        assert any(f"the {what} {TAMPERED[what]}, which this report does not have" in words for words in told)
+    expect(page.locator("#shown")).to_contain_text("120 of 300 points shown")
+    assert page.locator("#notices img").count() == 0
 
 
 def test_about_tells_where_it_comes_from_and_what_was_chosen(page: Page) -> None:

@@ -17,6 +17,7 @@ import { startDock } from "./dock.js";
 import { startNewImage } from "./newimage.js";
 import { startGestures } from "./gestures.js";
 import { startLink } from "./link.js";
+import { startFrom } from "./opening.js";
 import { startAbout } from "./about.js";
 import { startIcons } from "./icons.js";
 import { startPath } from "./path.js";
@@ -75,8 +76,8 @@ function notice(words) {
 
 // -- start -------------------------------------------------------------------------------------------------------------------
 
-function startMap(bokeh) {
-  const map = page.map = new AtlasMap(bokeh);
+function startMap(bokeh, framed) {
+  const map = page.map = new AtlasMap(bokeh, framed);
   const thumbs = page.thumbs = new Thumbs(map, at("thumbs-over"));
   map.onmove = () => { if (thumbs.on) thumbs.draw(); };
   map.onselect = () => {
@@ -113,8 +114,9 @@ const waitForBokeh = () => new Promise((found) => {
   look();
 });
 
-function begin() {
-  const asked = manifest.start;
+async function begin() {
+  const asked = manifest.start, framed = asked.layout; // which Bokeh has framed, whatever a report's address asks for
+  if (manifest.static) Object.assign(asked, await startFrom(new URLSearchParams(location.hash.slice(1))));
   state.space = spaceCalled(asked.space);
   state.layout = state.space.layouts.find(({ key }) => key === asked.layout);
   Object.assign(state, { split: asked.split, colour: asked.colour });
@@ -122,7 +124,7 @@ function begin() {
   // Bokeh's own callbacks (explorer.py) and the tests reach the page by this name.
   window.AtlasPage = { page, state, hover, tap,
     get map() { return page.map; }, get thumbs() { return page.thumbs; }, get newcomer() { return page.newImage; } };
-  manifest.notices.forEach(notice);
+  [...manifest.notices, ...(asked.notices ?? [])].forEach(notice);
   header();
   on("space", networkPill);
   startHover();
@@ -139,12 +141,12 @@ function begin() {
   startLink();
   startGestures();
   startAbout();
-  return fill(asked);
+  return fill(asked, framed);
 }
 
-async function fill(asked) {
+async function fill(asked, framed) {
   const [bokeh] = await Promise.all([waitForBokeh(), loadPoints(state.space, state.layout), loadImages(), loadPredictions(state.space.predictions)]);
-  startMap(bokeh);
+  startMap(bokeh, framed);
   startNewImage();
   startIcons();
   startPath();

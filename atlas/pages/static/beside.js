@@ -4,6 +4,8 @@ import { canColour, colouring, loadShares } from "./colouring.js";
 import { CanvasMap } from "./canvas.js";
 import { showComparison } from "./compare.js";
 import { leave, tellOf } from "./hover.js";
+import { OWN } from "./map.js";
+import { Thumbs } from "./thumbs.js";
 import { layoutWords } from "./controls.js";
 import { page, on, tell, at } from "./page.js";
 
@@ -12,7 +14,9 @@ const KEYS = { ArrowLeft: (map) => map.pan(STEP * map.canvas.clientWidth, 0), Ar
   ArrowDown: (map) => map.pan(0, -STEP * map.canvas.clientHeight), "+": (map) => map.zoom(NEARER), "=": (map) => map.zoom(NEARER), "-": (map) => map.zoom(1 / NEARER), 0: (map) => map.fit(null),
   Enter: (map) => { const point = map.at(map.canvas.clientWidth / 2, map.canvas.clientHeight / 2, Infinity); if (point !== null) openHere(map, point); } };
 
-let map = null, turn = 0, hovered = null;
+const NEAR = 1.6; // pixels of a ring around a neighbour
+
+let map = null, thumbs = null, turn = 0, hovered = null;
 
 export function startBeside() {
   page.does.side = side;
@@ -20,7 +24,7 @@ export function startBeside() {
   button.append(icon());
   at("tools").append(make("i"), button);
   for (const what of ["drawn", "selection", "image", "space", "theme"]) on(what, again);
-  on("hover", ({ row, by }) => { hovered = row; if (map && page.state.beside) { ring(by === "beside" ? row : null); map.rings = rings(); map.later(); } });
+  on("hover", ({ row, by }) => { hovered = row; if (map && page.state.beside) { ring(by === "beside" ? row : null); mark(); } });
 }
 
 function icon() {
@@ -46,7 +50,8 @@ async function side(key) {
 function shut() {
   page.state.beside = null;
   at("beside-card")?.remove();
-  map = page.second = null;
+  thumbs?.stop();
+  map = thumbs = page.second = null;
   ring(null);
   at("beside").setAttribute("aria-pressed", "false");
   showComparison(null);
@@ -65,15 +70,18 @@ function other() {
 
 function stand() {
   if (at("beside-card")) return;
-  const canvas = make("canvas", { id: "beside-canvas", tabindex: 0, role: "img", "aria-label": "The second map" });
+  const canvas = make("canvas", { id: "beside-canvas", tabindex: 0, role: "img", "aria-label": "The second map" }), over = make("canvas", { class: "thumbs-over", id: "beside-thumbs", "aria-hidden": "true" });
   at("maps").append(make("div", { class: "map card beside", id: "beside-card" },
     make("div", { class: "beside-head" }, make("select", { id: "beside-layout", "aria-label": "Layer and layout of the second map", onchange: (event) => side(event.target.value) }),
       make("button", { type: "button", class: "button", title: "Close the second map (S)", onclick: () => side(null) }, "Close")),
-    canvas, make("div", { class: "beside-foot" }, make("div", { class: "beside-count", id: "beside-count", role: "status" }),
+    canvas, over, make("div", { class: "beside-foot" }, make("div", { class: "beside-count", id: "beside-count", role: "status" }),
       make("button", { type: "button", class: "button", id: "beside-common", hidden: true, onclick: () => at("compare-panel")?.scrollIntoView({ block: "start" }) }))));
   at("beside").setAttribute("aria-pressed", "true");
   map = new CanvasMap(canvas);
   page.second = map;
+  thumbs = new Thumbs(map, over);
+  Object.assign(thumbs, { opacity: page.thumbs.opacity, onshown: (drawn, inView) => { pictures = drawn && !(drawn === inView && inView === map.shown) ? ` · ${count(drawn)} of the ${count(inView)} in view as pictures` : ""; tellShown(); } });
+  map.thumbs = thumbs;
   pointing(canvas);
 }
 
@@ -101,9 +109,9 @@ async function again() {
     map.set({ space, layout, rows, xy, count: space.points }, colouring(space, by, shares), { ...state, hidden }, state.split === "all" && images.switch);
     map.near = await nearHere(space);
     if (mine !== turn || !map) return;
-    map.rings = rings();
-    map.later();
-    at("beside-count").textContent = `${count(map.points.length)} of ${several(space.points, space.spatial ? "position" : "point")} shown${by === state.colour ? "" : `, coloured by ${by}`}`;
+    mark();
+    shown = `${count(map.points.length)} of ${several(space.points, space.spatial ? "position" : "point")} shown${by === state.colour ? "" : `, coloured by ${by}`}`;
+    tellShown();
     const common = await showComparison(state.beside);
     if (mine !== turn || !map) return;
     at("beside-common").hidden = common === null;
@@ -119,10 +127,17 @@ async function nearHere(space) {
   return points.filter((point) => map.rowOf(point) !== row).slice(0, page.state.near.length || points.length);
 }
 
-function rings() {
-  if (!map.now) return [];
-  const own = page.state.row === null ? [] : map.pointsOf(page.state.row), over = hovered === null ? [] : map.pointsOf(hovered);
-  return [...(map.near ?? []).map((point) => ({ point, radius: 6, width: 1.6 })), ...own.map((point) => ({ point, radius: 10, width: 3 })), ...over.map((point) => ({ point, radius: 8, width: 2.5 }))];
+// What is shown in words: how many points, and how many of those in view as pictures.
+let shown = "", pictures = "";
+function tellShown() { at("beside-count").textContent = shown + pictures; }
+
+// Ring the open image, its neighbours and what the pointer means; thumbnails are framed instead.
+function mark() {
+  if (!map.now) return;
+  const near = map.near ?? [], own = page.state.row === null ? [] : map.pointsOf(page.state.row), over = hovered === null ? [] : map.pointsOf(hovered);
+  map.rings = [...near.map((point) => ({ point, radius: 6, width: NEAR })), ...own.map((point) => ({ point, radius: 10, width: OWN })), ...over.map((point) => ({ point, radius: 8, width: 2.5 }))];
+  map.marked = new Map([...near.map((point) => [point, NEAR]), ...own.map((point) => [point, OWN])]);
+  map.later();
 }
 
 // On the first map, around the image the pointer means on the second.

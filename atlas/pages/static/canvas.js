@@ -1,11 +1,13 @@
 // A map on a canvas of its own: points as pixels, rings, what lies under the pointer, and the places inside a lasso.
 // No library: a million points are painted without a GPU, and a report needs nothing more than this file.
 import { tables, SPLITS } from "./data.js";
+import { extentOf } from "./region.js";
 
 const ROOM = 0.06; // of the map's extent left free around it
 const ALPHA = { full: 217, faint: 102, dim: 28 }; // of 255: points, training images beside held-out ones, what is not selected
 const SIZES = [[200, 9], [3000, 6.5], [12000, 5], [30000, 4], [80000, 3], [400000, 2], [Infinity, 1.5]]; // points at most, their width in pixels
 const REACH = 10; // pixels from a point within which the pointer means it
+const FULL = 0.85; // the opacity at which ALPHA holds
 
 export class CanvasMap {
   constructor(canvas) {
@@ -15,6 +17,9 @@ export class CanvasMap {
     this.now = null;
     this.points = new Int32Array(0);
     this.asked = 0;
+    this.alpha = FULL;
+    this.reach = REACH;
+    this.listeners = [];
     new ResizeObserver(() => { if (this.now) { this.fit(this.view && this.seen()); this.later(); } }).observe(canvas);
   }
 
@@ -31,12 +36,13 @@ export class CanvasMap {
   set(now, colouring, state, faint) {
     const anew = !this.now || this.now.layout.key !== now.layout.key;
     Object.assign(this, { now, colouring, faint });
-    this.points = this.shown(state);
+    this.points = this.left(state);
     if (anew) this.fit(null);
     this.later();
   }
 
-  shown(state) {
+  // The points that a state leaves.
+  left(state) {
     const wanted = SPLITS.indexOf(state.split), { codes, names, ofPoints } = this.colouring, first = [], last = [];
     for (let point = 0; point < this.now.count; point++) {
       const row = this.rowOf(point), split = tables.split[row];
@@ -53,22 +59,43 @@ export class CanvasMap {
 
   // Fit a rectangle, or the whole layout, into the canvas.
   fit(view) {
-    const [x0, x1, y0, y1] = view ?? this.extent(), { clientWidth: width, clientHeight: height } = this.canvas, room = view ? 1 : 1 + 2 * ROOM;
+    const [x0, x1, y0, y1] = view ?? extentOf(this.now), { clientWidth: width, clientHeight: height } = this.canvas, room = view ? 1 : 1 + 2 * ROOM;
     this.view = { x: (x0 + x1) / 2, y: (y0 + y1) / 2, unit: Math.max((x1 - x0) / Math.max(1, width), (y1 - y0) / Math.max(1, height), 1e-3) * room };
     this.later();
-  }
-
-  extent() {
-    const { xy, count } = this.now;
-    let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
-    for (let p = 0; p < count; p++) { x0 = Math.min(x0, xy[p]); x1 = Math.max(x1, xy[p]); y0 = Math.min(y0, xy[count + p]); y1 = Math.max(y1, xy[count + p]); }
-    return x1 < x0 ? [0, 65535, 0, 65535] : [x0, x1, y0, y1];
   }
 
   place(point) {
     const { xy, count } = this.now, { x, y, unit } = this.view, { clientWidth, clientHeight } = this.canvas;
     return [clientWidth / 2 + (xy[point] - x) / unit, clientHeight / 2 - (xy[count + point] - y) / unit];
   }
+
+  // -- what thumbnails over it ask (thumbs.js) ----------------------------------------------------------------------------------
+
+  get shown() { return this.points.length; }
+
+  frame(width, height) {
+    const { unit } = this.view, [x0, x1, y0, y1] = this.seen();
+    return { view: { x0, x1, y0, y1 }, left: 0, low: height, unit, upward: unit };
+  }
+
+  moves(listener) { this.listeners.push(listener); }
+
+  inView() {
+    const { xy, count } = this.now, [x0, x1, y0, y1] = this.seen(), x = xy.subarray(0, count), y = xy.subarray(count), places = new Int32Array(this.points.length);
+    let n = 0;
+    for (const point of this.points) if (x[point] >= x0 && x[point] <= x1 && y[point] >= y0 && y[point] <= y1) places[n++] = point;
+    return { count: n, places: places.subarray(0, n), x, y, point: (place) => place };
+  }
+
+  colourOf(point) { const { codes, palette, ofPoints } = this.colouring; return palette[codes[ofPoints ? point : this.rowOf(point)]]; }
+
+  setOpacity(alpha) {
+    if (alpha === this.alpha) return;
+    this.alpha = alpha;
+    this.later();
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------------------
 
   pan(right, down) { this.view.x -= right * this.view.unit; this.view.y += down * this.view.unit; this.later(); }
 
@@ -81,7 +108,7 @@ export class CanvasMap {
   }
 
   // The drawn point nearest to a place of the canvas, if it lies within reach.
-  at(px, py, reach = REACH) {
+  at(px, py, reach = this.reach) {
     const { xy, count } = this.now, { x, y, unit } = this.view, { clientWidth, clientHeight } = this.canvas;
     const atX = x + (px - clientWidth / 2) * unit, atY = y - (py - clientHeight / 2) * unit;
     let best = null, least = (reach * unit) ** 2;
@@ -101,7 +128,10 @@ export class CanvasMap {
 
   // -- painting ---------------------------------------------------------------------------------------------------------------
 
-  later() { this.asked ||= requestAnimationFrame(() => { this.asked = 0; this.paint(); }); }
+  later() {
+    for (const listener of this.listeners) listener();
+    this.asked ||= requestAnimationFrame(() => { this.asked = 0; this.paint(); });
+  }
 
   paint() {
     const { canvas } = this, ratio = devicePixelRatio || 1, width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
@@ -127,12 +157,12 @@ export class CanvasMap {
 
   // What paints one point: no array is made for it, so that a million take a frame or two.
   brush(pixels, width, height, ratio, { radius, offsets }) {
-    const { colouring: { codes, palette, ofPoints }, now: { xy, count, rows }, view, canvas } = this, inks = Uint32Array.from(palette, ink);
+    const { colouring: { codes, palette, ofPoints }, now: { xy, count, rows }, view, canvas } = this, share = this.alpha / FULL, inks = Uint32Array.from(palette, ink);
     const scale = ratio / view.unit, left = (canvas.clientWidth * ratio) / 2 - view.x * scale, top = (canvas.clientHeight * ratio) / 2 + view.y * scale;
     return (point, alpha) => {
       const px = Math.round(left + xy[point] * scale), py = Math.round(top - xy[count + point] * scale);
       if (px < radius || py < radius || px >= width - radius || py >= height - radius) return;
-      const colour = (inks[codes[ofPoints || !rows ? point : rows[point]]] | (alpha << 24)) >>> 0, middle = py * width + px;
+      const colour = (inks[codes[ofPoints || !rows ? point : rows[point]]] | (Math.min(255, Math.round(alpha * share)) << 24)) >>> 0, middle = py * width + px;
       for (let k = 0; k < offsets.length; k++) pixels[middle + offsets[k]] = colour;
     };
   }

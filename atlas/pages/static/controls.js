@@ -48,7 +48,10 @@ function layout(key) {
   return page.does.redraw().then(() => tell("layout", key));
 }
 
-function opacity(alpha) { page.thumbs.opacity = alpha; page.map.setOpacity(alpha); page.thumbs.later(); }
+function opacity(alpha) {
+  page.thumbs.opacity = alpha; page.map.setOpacity(alpha); page.thumbs.later();
+  if (page.second) { page.second.thumbs.opacity = alpha; page.second.thumbs.later(); }
+}
 
 function theme(name, keep) {
   document.documentElement.dataset.theme = name;

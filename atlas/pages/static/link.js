@@ -1,5 +1,6 @@
 // The state in the address, so that a link restores what is seen, and Back and Forward go through what was done.
-// What the server must know stands in the arguments; the view, what is hidden and the selection behind the #.
+// What the server must know stands in the arguments; the view, what is hidden and the selection behind the #. A report has no
+// server: there all of it stands behind the #.
 import { manifest, images, json, count } from "./data.js";
 import { mark, pack, ranges, unpack, unranged, viewOf, viewText } from "./bits.js";
 import { rowsOf } from "./region.js";
@@ -9,6 +10,7 @@ import { canColour } from "./colouring.js";
 
 const LONGEST = 60000; // characters of a selection in a link: some browsers take no more
 const SETTLED = 250; // milliseconds after which a view is written down
+const SERVED = new Set(["atlas", "network"]); // what a report does not say of itself: it is one atlas, and its layers are told apart
 const STEPS = ["space", "layout", "split", "colour", "image", "unit", "beside", "sel", "note"]; // what makes a step of the history
 
 let last = null; // the step that the address holds; null until the page stands
@@ -16,7 +18,6 @@ let chain = Promise.resolve(), applying = false, settling = 0, tooLong = false;
 
 export function startLink() {
   page.does.reopen = reopen;
-  at("copy-link").hidden = Boolean(manifest.static); // a file has no address to share
   at("copy-link").onclick = copyLink;
   for (const what of ["drawn", "image", "selection", "colour", "space", "layout", "split", "unit", "beside", "note", "filter"]) on(what, write);
   on("start", () => {
@@ -32,15 +33,20 @@ function moved() { clearTimeout(settling); settling = setTimeout(write, SETTLED)
 
 function write() {
   if (last === null || applying) return null;
-  chain = chain.then(put).catch(() => {}); // an address that cannot be written leaves the page as it is
+  chain = chain.then(note).catch(() => {}); // an address that cannot be written leaves the page as it is
   return chain;
 }
 
-async function put() {
+async function note() {
   if (applying) return;
   const now = await snapshot(), step = stepOf(now);
-  history[step === last ? "replaceState" : "pushState"](now, "", addressOf(now) ?? undefined);
+  put(step === last ? "replaceState" : "pushState", now);
   last = step;
+}
+
+// A browser may refuse a file another address: then Back and Forward work all the same, and the link can be copied.
+function put(how, now) {
+  try { history[how](now, "", addressOf(now)); } catch { history[how](now, ""); }
 }
 
 const stepOf = (now) => JSON.stringify(STEPS.map((name) => now[name]));
@@ -62,16 +68,14 @@ async function packed(chosen) {
   return lastPacked;
 }
 
-// A file from disk may not change its address: there only Back and Forward work.
 function addressOf(now) {
-  if (manifest.static) return null;
-  const kept = new URLSearchParams(), before = new URLSearchParams(location.search), behind = new URLSearchParams();
+  const before = new URLSearchParams(location.search), behind = new URLSearchParams(), kept = manifest.static ? behind : new URLSearchParams();
   const wanted = { atlas: now.atlas, network: now.network, layer: now.space, layout: now.layout, split: now.split, colour: now.colour, image: now.image, unit: now.unit, beside: now.beside };
-  for (const [name, value] of Object.entries(wanted)) if (value !== null) kept.set(name, value);
+  for (const [name, value] of Object.entries(wanted)) if (value !== null && !(manifest.static && SERVED.has(name))) kept.set(name, value);
   if (before.has("backend")) kept.set("backend", before.get("backend") === "canvas" ? "canvas" : "webgl");
   for (const name of ["view", "hidden", "filter", "note", "sel"]) if (now[name] !== null) behind.set(name, now[name]);
   const hash = behind.toString();
-  return `${location.pathname}?${kept}${hash ? `#${hash}` : ""}`;
+  return manifest.static ? `${location.pathname}${location.search}#${hash}` : `${location.pathname}?${kept}${hash ? `#${hash}` : ""}`;
 }
 
 // -- reading: what a link says behind its # -------------------------------------------------------------------------------------
@@ -90,7 +94,7 @@ async function reopen() {
     else if (said("sel")) await choose(said("sel"));
     if (start.unit) await openUnit(start.unit);
   } catch { miss("A part of the link could not be restored."); }
-  last = stepOf(await snapshot().then((now) => { history.replaceState(now, "", addressOf(now) ?? undefined); return now; }));
+  last = stepOf(await snapshot().then((now) => { put("replaceState", now); return now; }));
 }
 
 const miss = (words) => page.does.notice(words);
@@ -175,7 +179,7 @@ async function applyRest(saved) {
 async function copyLink(event) {
   const button = event.target, before = "Copy link";
   await write();
-  try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; } catch { button.textContent = "Copy it from the address bar"; }
+  try { await navigator.clipboard.writeText(new URL(addressOf(await snapshot()), location.href).href); button.textContent = "Copied"; } catch { button.textContent = "Copy it from the address bar"; }
   if (tooLong) miss(`The link is without the selection: of ${count(images.count)} images it is too long for one. Keep it under a name first.`);
   setTimeout(() => { button.textContent = before; }, 1600);
 }

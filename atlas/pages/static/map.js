@@ -1,10 +1,10 @@
 // The map: which points are drawn, in which colours, and what is under the pointer. Bokeh draws; this decides.
-import { images, tables, column, SPLITS, labelOf, predictionOf } from "./data.js";
+import { images, tables, column, SPLITS } from "./data.js";
 import { colouring as colouringOf, loadShares } from "./colouring.js";
 import { move, places } from "./moving.js";
 
 import { Crowd } from "./crowd.js";
-import { regionOf, combined, rowsOf } from "./region.js";
+import { extentOf, regionOf, combined, rowsOf } from "./region.js";
 
 export const SO_FEW = 200; // points on the whole map below which thumbnails are drawn without zooming in, as in explorer.py
 const TRAIN = 0;
@@ -24,7 +24,8 @@ export async function loadPoints(space, layout) {
 }
 
 export class AtlasMap {
-  constructor(bokeh) {
+  constructor(bokeh, framed) {
+    this.framed = framed; // the layout that the ranges fit
     const model = (name) => bokeh.get_model_by_name(name);
     this.plot = model("map");
     this.points = model("points");
@@ -75,13 +76,13 @@ export class AtlasMap {
     const turn = ++this.turn;
     const [now, shares] = await Promise.all([loadPoints(state.space, state.layout), loadShares(state.space, state.layout, state.colour)]);
     if (turn !== this.turn) return null; // a later wish overtook this one
-    const before = this.now, were = places(this, now);
+    const were = places(this, now);
     this.now = now;
     const colouring = colouringOf(state.space, state.colour, shares);
     this.colourOf = (point) => colouring.palette[colouring.codes[colouring.ofPoints ? point : this.rowOf(point)]];
     const { points, counts, inSplit } = this.shownOf(state, colouring);
     this.write(points, colouring, state.split === "all" && images.switch);
-    if (!before || before.layout.key !== now.layout.key) this.frame(Boolean(before));
+    if (this.framed !== now.layout.key) this.fit();
     this.showChosen();
     await move(this, were);
     if (turn !== this.turn) return null;
@@ -137,16 +138,12 @@ export class AtlasMap {
     this.lightDrawn();
   }
 
-  frame(anew) {
-    const { xy, count } = this.now;
-    let [x0, x1, y0, y1] = [65535, 0, 65535, 0];
-    for (let p = 0; p < count; p++) {
-      x0 = Math.min(x0, xy[p]); x1 = Math.max(x1, xy[p]);
-      y0 = Math.min(y0, xy[count + p]); y1 = Math.max(y1, xy[count + p]);
-    }
-    if (!anew) return; // Python has set the first
+  // Fit the ranges to another layout; Python has fitted those of the first.
+  fit() {
+    const [x0, x1, y0, y1] = extentOf(this.now);
     for (const range of [this.plot.x_range, this.plot.y_range]) range.range_padding = this.shown < SO_FEW ? ROOMY : TIGHT;
     this.corners.data = { x: [x0, x1], y: [y0, y1] };
+    this.framed = this.now.layout.key;
     this.whole();
   }
 
@@ -260,6 +257,18 @@ export class AtlasMap {
     return { x0: a.start, x1: a.end, y0: b.start, y1: b.end };
   }
 
+  // Where the page’s unit lies on a canvas of that size over the plot, which stands in its middle, a pixel smaller on each side.
+  frame(width, height) {
+    const { x_range, y_range, inner_width, inner_height } = this.plot;
+    return { view: this.view(), left: (width - inner_width) / 2, low: (height + inner_height) / 2,
+      unit: (x_range.end - x_range.start) / inner_width, upward: (y_range.end - y_range.start) / inner_height };
+  }
+
+  // Hear of every change of what is looked at.
+  moves(listener) {
+    for (const { properties } of [this.plot.x_range, this.plot.y_range]) for (const end of [properties.start, properties.end]) end.change.connect(listener);
+  }
+
   // The points in view, drawn one by one or as density: their places in `x` and `y`, and what point each is.
   inView() {
     if (this.crowd.grid) return this.crowd.seen();
@@ -296,6 +305,4 @@ export class AtlasMap {
   }
 
   theme(dark) { this.ringDots.glyph.line_color = { value: dark ? "#ffffff" : "#10141b" }; }
-
-  words(space, row) { return { label: labelOf(row), prediction: predictionOf(space, row), split: SPLITS[tables.split[row]] }; }
 }

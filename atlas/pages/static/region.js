@@ -39,3 +39,10 @@ export function rowsOf(set) {
   for (let row = 0; set && row < set.length; row++) if (set[row]) rows.push(row);
   return rows;
 }
+
+// Left, right, bottom and top of a layout’s points; of none, of the whole map.
+export function extentOf({ xy, count }) {
+  let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
+  for (let p = 0; p < count; p++) { x0 = Math.min(x0, xy[p]); x1 = Math.max(x1, xy[p]); y0 = Math.min(y0, xy[count + p]); y1 = Math.max(y1, xy[count + p]); }
+  return x1 < x0 ? [0, 65535, 0, 65535] : [x0, x1, y0, y1];
+}

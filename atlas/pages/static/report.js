@@ -93,6 +93,17 @@ async function detailOf(key, row) {
     columns: Object.fromEntries(Object.entries(own).map(([name, column]) => [name, value(column)])) };
 }
 
+// The row of the image of an id; null where the report has none such.
+export async function rowOfId(key, id) {
+  const [{ odd }, ids] = await Promise.all([part(`report/detail/${key}.json`), part(`report/detail/${key}/ids.bin`, Uint8Array)]);
+  const named = Object.keys(odd).find((row) => odd[row] === id);
+  if (named !== undefined) return Number(named);
+  if (!/^[0-9a-f]{16}$/.test(id)) return null;
+  const bytes = Uint8Array.from(id.match(/../g), (pair) => parseInt(pair, 16));
+  for (let row = 0; row < images.count; row++) if (!(row in odd) && bytes.every((byte, place) => ids[8 * row + place] === byte)) return row;
+  return null;
+}
+
 async function topOf(key, row) {
   const [{ names, labels, ranks, first }, outputs, shares, right, confidence] = await Promise.all([part(`report/top/${key}.json`), part(`report/top/${key}/outputs.bin`, Uint16Array),
     part(`report/top/${key}/shares.bin`, Uint16Array), column(key, "right", Int8Array), column(key, "confidence", Uint16Array)]);

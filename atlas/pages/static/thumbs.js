@@ -1,4 +1,5 @@
-// Thumbnails instead of dots: when few points are in view, or when asked, drawn from the sheets over the map.
+// Thumbnails instead of dots: when few points are in view, or when asked, drawn from the sheets over a map. A map tells them
+// where it is looked at (`frame`, `moves`), what is in view (`inView`), and how its points are drawn and pointed at.
 import { images, sheetAddress, sheetOf } from "./data.js";
 import { OWN, SO_FEW } from "./map.js";
 import { CELL, Squares, nearestIn, withRoom } from "./spread.js";
@@ -7,26 +8,28 @@ const FEW = 1500; // points in view from which on dots say more
 const CLEAR = 0.85; // of a thumbnail's edge that two of them keep between their middles
 const MIDDLING = 44, SMALLEST = 28; // pixels of a thumbnail
 const REACH = 10; // pixels from a dot within which the pointer means it
-const KEPT = 40; // sheets held at a time: each is some 8 MB once it is decoded
+const KEPT = 40; // sheets held at a time by all maps together: each is some 8 MB once it is decoded
 const AT_ONCE = 4; // sheets fetched at a time: those that fill most squares first
 const sheets = new Map(); // the least lately used first
+const drawn = new Set(); // the thumbnails of each map that is open: a sheet that arrives is for all of them
+let asked = null; // what the switch was set to, for all maps; null leaves it to how many points there are
 
 export class Thumbs {
   constructor(map, canvas) {
     this.map = map;
     this.canvas = canvas;
-    this.asked = null; // what the switch was set to; null leaves it to how many points there are
     this.on = this.unasked = this.hushed = false;
     this.dim = 1; // of the dots' opacity, where icons lie over them
     this.waiting = 0;
     this.onshown = () => {};
-    const again = () => this.later();
-    for (const range of [map.plot.x_range, map.plot.y_range]) {
-      range.properties.start.change.connect(again);
-      range.properties.end.change.connect(again);
-    }
-    new ResizeObserver(again).observe(canvas);
+    drawn.add(this);
+    map.moves(() => this.later());
+    this.sizes = new ResizeObserver(() => this.later());
+    this.sizes.observe(canvas);
   }
+
+  // The map is closed.
+  stop() { drawn.delete(this); this.sizes.disconnect(); }
 
   later() { this.waiting ||= requestAnimationFrame(() => { this.waiting = 0; this.draw(); }); }
 
@@ -39,7 +42,7 @@ export class Thumbs {
 
   fetched(number) {
     const picture = new Image();
-    picture.onload = () => this.later();
+    picture.onload = () => drawn.forEach((thumbs) => thumbs.later());
     picture.src = sheetAddress(number);
     if (sheets.size >= KEPT) sheets.delete(sheets.keys().next().value);
     return picture;
@@ -47,26 +50,25 @@ export class Thumbs {
 
   // The switch turns over what is drawn now; where that is what would be drawn unasked, the page decides again.
   toggle() {
-    this.asked = !this.on === this.unasked ? null : !this.on;
-    this.later();
+    asked = !this.on === this.unasked ? null : !this.on;
+    drawn.forEach((thumbs) => thumbs.later());
   }
 
   draw() {
-    const { canvas, map } = this, { x_range, y_range } = map.plot;
+    const { canvas, map } = this;
+    if (!map.now || !drawn.has(this)) return; // closed since this was asked for
     const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
     canvas.width = width * ratio; canvas.height = height * ratio;
-    // the plot lies in the middle of this canvas, a pixel smaller on each side
-    const { inner_width, inner_height } = map.plot, left = (width - inner_width) / 2, low = (height + inner_height) / 2;
-    const unit = (x_range.end - x_range.start) / inner_width, upward = (y_range.end - y_range.start) / inner_height;
+    const frame = map.frame(width, height);
     const seen = map.inView(), few = map.shown < SO_FEW, inView = seen.count;
     this.unasked = few || inView <= Math.min(FEW, map.shown / 8);
-    this.on = (this.asked ?? this.unasked) && Boolean(map.now) && !this.hushed;
+    this.on = (asked ?? this.unasked) && !this.hushed;
     this.shown = 0;
     map.setOpacity((this.on ? this.opacity * 0.45 : this.opacity) * this.dim); // what finds no room among the thumbnails stays a dot
     map.reach = REACH;
     if (!this.on) { this.onshown(0, 0); return; }
-    const placed = (k) => ({ k, point: seen.point(k), x: left + (seen.x[k] - x_range.start) / unit, y: low - (seen.y[k] - y_range.start) / upward });
-    const { edge, kept } = few ? this.all(seen, placed) : this.some(seen, placed, unit);
+    const placed = (k) => ({ k, point: seen.point(k), x: frame.left + (seen.x[k] - frame.view.x0) / frame.unit, y: frame.low - (seen.y[k] - frame.view.y0) / frame.upward });
+    const { edge, kept } = few ? this.all(seen, placed) : this.some(seen, placed, frame);
     map.reach = Math.max(REACH, edge * 0.6);
     Object.assign(this, { edge, kept });
     this.paint(kept, edge, ratio);
@@ -80,8 +82,8 @@ export class Thumbs {
   }
 
   // Of many points one for each square of the screen, out of the sheets that are there; and the next sheets are fetched.
-  some(seen, placed, unit) {
-    const { map } = this, squares = new Squares(map.view(), unit), used = new Set();
+  some(seen, placed, { view, unit }) {
+    const { map } = this, squares = new Squares(view, unit), used = new Set();
     const { chosen } = map, first = chosen ? (k) => chosen[map.rowOf(seen.point(k))] === 1 : undefined;
     const { best, wanted } = nearestIn(squares, seen.places, seen, this.sheetsOf(seen), ready(), first);
     const edge = Math.max(28, Math.min(CELL - 4, images.edge * 2));
@@ -99,8 +101,8 @@ export class Thumbs {
   }
 
   fetchMore(wanted, used) {
-    const coming = [...sheets.values()].filter((picture) => !picture.complete).length;
-    for (const sheet of wanted.filter((number) => !sheets.has(number)).slice(0, Math.min(AT_ONCE - coming, KEPT - used - coming))) this.sheet(sheet);
+    const coming = [...sheets.values()].filter((picture) => !picture.complete).length, own = Math.floor(KEPT / drawn.size); // each map has its share
+    for (const sheet of wanted.filter((number) => !sheets.has(number)).slice(0, Math.max(0, Math.min(AT_ONCE - coming, own - used - coming)))) this.sheet(sheet);
   }
 
   paint(kept, edge, ratio) {
