@@ -90,6 +90,23 @@ def two_networks(root: Path, images: int = 120) -> Store:
     return store
 
 
+def deep_atlas(root: Path, blocks: int = 512, units: int = 64, images: int = 200) -> Store:
+    """Write a tiny atlas whose network has `blocks` further layers of which statistics were kept and no vectors."""
+    store, rng = tiny_atlas(root, images), np.random.default_rng(11)
+    of_images, network = store.shown("images")[0], store.shown("network")[0]
+    record = store.read(of_images, Images)
+    outputs = np.asarray(store.read(store.shown("predictions")[0], Predictions).prediction)
+    shown, base = [], {"images": of_images, "network": network, "parts": []}
+    for block in range(blocks):
+        centre = rng.normal(size=(len(LABELS), units)) * (1 + block / 64)
+        vectors = (centre[record.codes] + rng.normal(size=(images, units))).astype(np.float32)
+        found = Statistics(layer=f"blocks.{block}", number=len(LAYERS) + block + 1, functional="mean", images=images,
+                           **grouped(vectors, record, outputs, True), **told(vectors))  # fmt: skip
+        shown.append(build(store, Recipe("statistics", 1, {"layer": found.layer}, base), found))
+    store.show(shown)
+    return store
+
+
 def picture(code: int, row: int) -> np.ndarray:
     """Return the image of a class and a number: uint8 [y, x]; the number is written into it as a row of 16 blocks."""
     y, x = np.mgrid[0:EDGE, 0:EDGE]
@@ -237,9 +254,7 @@ def write_layer(
     n, units = vectors.shape
     points = np.arange(n, dtype=np.int32)
     moments = grouped(vectors, images, outputs, complete)
-    rest = {"quantiles": np.quantile(vectors, [0, 0.5, 1], axis=0).astype(np.float32), "zeros": np.zeros(units, np.int64),
-            "nonfinite": np.zeros(units, np.int64), "top_value": np.sort(vectors, axis=0)[::-1][:5].copy(),
-            "top_image": np.argsort(-vectors, axis=0)[:5].astype(np.int32)}  # fmt: skip
+    rest = told(vectors)
     part = PartLayer(
         layer=layer,
         functional="mean",
@@ -276,6 +291,14 @@ def write_layer(
         build(store, Recipe("activations", 1, {"layer": layer}, inputs), record),
         build(store, Recipe("statistics", 1, {"layer": layer}, {**inputs, "moments": [of_groups]}), statistics),
     )
+
+
+def told(vectors: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what statistics tell of each unit beside its moments."""
+    none = np.zeros(vectors.shape[1], np.int64)
+    return {"quantiles": np.quantile(vectors, [0, 0.5, 1], axis=0).astype(np.float32), "zeros": none, "nonfinite": none,
+            "top_value": np.sort(vectors, axis=0)[::-1][:5].copy(),
+            "top_image": np.argsort(-vectors, axis=0)[:5].astype(np.int32)}  # fmt: skip
 
 
 def grouped(vectors: np.ndarray, images: Images, outputs: np.ndarray, complete: bool) -> dict[str, np.ndarray]:

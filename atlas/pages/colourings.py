@@ -153,7 +153,7 @@ def own_part(own: Own) -> dict[str, Any]:
 
 
 def named(view: View, space: Space, colour: str) -> str | None:
-    """Return a link's colour as a page names it, ``unit:fc:17``, ``column:camera``, ``class``; None where there is none such.
+    """Return a link's colour as a page names it, ``unit:fc:17``, ``column:camera``, ``class``; None where there is none.
 
     A unit of a layer that several networks have is named with its network, ``unit:fc@network-8c1d:17``.
     """

@@ -26,13 +26,13 @@ def network_of(view: View, name: str) -> str | None:
 
 
 def call(view: View, name: str) -> str:
-    """Return what links call the layer of an artifact: its name, with its network (``fc@network-8c1d``) where two have it."""
+    """Return what links call an artifact's layer: its name, with the network (``fc@network-8c1d``) where two have it."""
     layer, network = str(view.headers[name]["fields"]["layer"]), network_of(view, name)
     return f"{layer}@{network}" if layer in shared(view) and network else layer
 
 
 def layers(view: View) -> dict[str, str]:
-    """Return every layer kept of these images, in order of execution: its `call`, numbered where two share it → activations."""
+    """Return the layers kept of these images, in order of execution: `call`, numbered where two share it → activations."""
     names = [name for name in view.of_stage("activations") if view.of_these_images(name)]
     found: dict[str, str] = {}
     for name in sorted(names, key=lambda name: int(view.headers[name]["fields"].get("number") or 0)):

@@ -28,6 +28,7 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
     predictions = sorted({space.predictions for space in view.spaces if space.predictions})
     return {
         "atlas": view.name,
+        "path": view.name if read_only_server() else str(view.store.root.resolve()),  # as a command takes it
         "readOnly": read_only_server(),  # what would write is hidden
         "title": view.title,
         "several": several,

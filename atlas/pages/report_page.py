@@ -45,7 +45,7 @@ def page_html(view: Part, told: Mapping[str, Any], *, images: Mapping[str, Any])
     points = doc.get_model_by_name("points")
     points.data = {name: values[:0] for name, values in points.data.items()}  # type: ignore[union-attr]  # drawn from what is held
     variables = doc.template_variables
-    variables["manifest"] |= {"static": True, "largest": None, **told}
+    variables["manifest"] |= {"static": True, "largest": None, "path": None, **told}
     variables["manifest"]["images"] |= images
     html = file_html(doc, Resources("inline"), title=doc.title, template=doc.template, template_variables=variables)
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'

@@ -2,6 +2,7 @@
 import { manifest, images, make, count } from "./data.js";
 import { canColour, colourNamed, loadShares, unitOf, unitWords, whyNot } from "./colouring.js";
 import { page, on, tell, at } from "./page.js";
+import { layers, layerCalled, layerWords, networkOf, onlyStatistics, recordedOf } from "./layers.js";
 
 const WORDS = { class: "class", prediction: "prediction", right: "right or wrong", confidence: "confidence", faithfulness: "map faithfulness", suspicion: "label suspicion", split: "split" };
 const A_UNIT = "unit"; // the option that opens the chooser
@@ -26,7 +27,8 @@ const number = () => Math.floor(Number(at("unit-number").value)) || 0;
 
 // The unit of that number in the chooser's layer, or the nearest there is.
 function choose(wish) {
-  const layer = manifest.layers.find(({ id }) => id === at("unit-layer").value);
+  const { value } = at("unit-layer"), layer = manifest.layers.find(({ id }) => id === value);
+  if (!layer) { page.does.notice(onlyStatistics(layers.find(({ key }) => key === value))); show(); return; }
   colour(`unit:${layer.id}:${Math.max(0, Math.min(layer.units - 1, wish))}`);
 }
 
@@ -54,9 +56,15 @@ async function fetched(name) {
     await loadShares(state.space, state.layout, name);
     return true;
   } catch {
-    page.does.notice(`The map cannot be coloured by ${told(name)} here: ${manifest.static ? "this file does not hold it" : "it could not be fetched"}.`);
+    page.does.notice(`The map cannot be coloured by ${told(name)} here: ${whyMissing(name)}`);
     return false;
   }
+}
+
+function whyMissing(name) {
+  const layer = name.startsWith("unit:") && !unitOf(page.state.space, name) ? layerCalled(name.slice(5, name.lastIndexOf(":"))) : null;
+  if (layer && !recordedOf(layer)) return `${onlyStatistics(layer)[0].toLowerCase()}${onlyStatistics(layer).slice(1)}`;
+  return manifest.static ? "this file does not hold it." : "it could not be fetched.";
 }
 
 // Before a drawing: a colour that this layer does not have, or that cannot be fetched, gives way to the first there is.
@@ -68,6 +76,7 @@ async function settle() {
 
 function told(name) {
   const unit = name.startsWith("unit:") ? unitOf(page.state.space, name) : null;
+  if (!unit && name.startsWith("unit:")) return `unit ${name.slice(name.lastIndexOf(":") + 1)} of ${name.slice(5, name.lastIndexOf(":"))}`;
   return unit ? unitWords(unit) : name.startsWith("column:") ? name.slice(7) : WORDS[name] ?? name;
 }
 
@@ -91,7 +100,9 @@ function showUnit(unit) {
   if (!unit) return;
   const several = manifest.networks.length > 1;
   const title = ({ layer, network }) => (several ? `${layer} · ${manifest.networks.find(({ key }) => key === network)?.title ?? ""}` : layer);
-  at("unit-layer").replaceChildren(...manifest.layers.map((layer) => make("option", { value: layer.id }, title(layer))));
+  const bare = layers.filter((layer) => !recordedOf(layer));
+  at("unit-layer").replaceChildren(...manifest.layers.map((layer) => make("option", { value: layer.id }, title(layer))),
+    ...(bare.length ? [make("optgroup", { label: "Only statistics were kept" }, ...bare.map((layer) => make("option", { value: layer.key }, [layerWords(layer), networkOf(layer)].filter(Boolean).join(" · "))))] : []));
   at("unit-layer").value = unit.layer.id;
   at("unit-number").max = unit.layer.units - 1;
   at("unit-number").value = unit.number;

@@ -167,3 +167,14 @@ export function names(holder, row, words) {
   holder.style.setProperty("--row", `${row}px`);
   holder.replaceChildren(...words.map(({ name, title, none }) => make("span", { class: none ? "none" : "", title: title ?? name }, row < 10 ? "" : name)));
 }
+
+const NAMED = 46; // pixels of a column from which on it has room for its name
+const APART = 88; // pixels from one name to the next where not every column has one
+
+// The names below `number` columns on `wide` pixels: of all, or of every so many where columns are narrower than a name.
+export function columnNames(holder, wide, number, title) {
+  const each = wide / number, step = each < NAMED ? Math.ceil(APART / each) : 1, shown = Array.from({ length: Math.ceil(number / step) }, (_, k) => k * step);
+  holder.hidden = false;
+  holder.classList.toggle("ticks", step > 1);
+  holder.replaceChildren(...shown.map((column) => make("span", { title: title(column), style: { "grid-column": `span ${Math.min(step, number - column)}` } }, title(column))));
+}

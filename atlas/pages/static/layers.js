@@ -27,6 +27,9 @@ export function layerCalled(name) {
 // The recorded layer whose vectors a layer’s codes come from; none where only statistics were kept.
 export const recordedOf = (layer) => (layer.activations && manifest.layers?.find(({ activations }) => activations === layer.activations)) || null;
 
+// Why the map cannot be coloured by the units of a layer of which only statistics were kept, and what would do.
+export const onlyStatistics = (layer) => `Only statistics were kept of ${layerWords(layer)}, not its value for each image. ${manifest.static ? "" : `Run the command that built the atlas again with --layer ${layer.layer} added: what stands is kept.`}`.trim();
+
 // The shortest name that means this layer and no other: what links call it.
 export function callOf(layer) {
   return [layer.call, recordedOf(layer)?.id].find((name) => name && layerCalled(name) === layer) ?? layer.key;

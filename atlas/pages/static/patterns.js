@@ -1,7 +1,7 @@
 // The patterns tab: classes by units of a layer, one class across layers, two classes or a confusion beside each other.
 import { manifest, images, tables, loadPredictions, json, numbers, make, segments, count, several } from "./data.js";
 import { page, on, at } from "./page.js";
-import { Heat, palette, signed, gradient, span, names } from "./heat.js";
+import { Heat, palette, signed, gradient, span, names, columnNames } from "./heat.js";
 import { SPLIT_NUMBER, layers, layerOf, layerWords, networkOf, callOf, openedOf, choose, patternsOf, tableOf, figure } from "./layers.js";
 import { confusions, judgedOf } from "./confusion.js";
 import { contrast, falling, loudestOf, options, rowHeight, rowsOf, usesSelectivity } from "./orders.js";
@@ -9,8 +9,8 @@ import { open } from "./dock.js";
 
 const FEW = 10; // images of a group below which its mean says little
 const LISTED = 14; // units named below a difference
-const LEAST_TALL = 90; // pixels of the view across layers; a column of more units shows the largest of those that share a pixel
-const NAMED = 46; // pixels of a column from which on it has room for its name
+const LEAST_TALL = 64; // pixels of the view across layers; a column of more units shows the largest of those that share a pixel
+const SLOW = 250; // milliseconds after which a wait is told
 const PAIRS = 200; // confusions offered in a list
 const VIEWS = [["classes", "classes × units"], ["across", "a class across layers"], ["pair", "two classes"], ["taken", "a confusion"]];
 const ORDERS = [["index", "by index"], ["class", "by class"], ["similar", "by similarity"], ["selective", "by selectivity"]];
@@ -92,12 +92,13 @@ export class Patterns {
     if (turn !== this.turn) return undefined;
     this.choices();
     this.controls();
+    const slow = setTimeout(() => { if (turn === this.turn) this.waits(true); }, SLOW);
     try {
       const held = await this.read(layer, split), { choice } = this; // the list of confusions may have chosen one
       if (turn === this.turn) this.take({ ...held, choice });
     } catch {
       if (turn === this.turn) this.none(manifest.static ? "These patterns are not in this report: the explorer has them." : "The class patterns could not be fetched. Load the page again.", false);
-    }
+    } finally { clearTimeout(slow); if (turn === this.turn) this.waits(false); }
     return undefined;
   }
 
@@ -139,6 +140,13 @@ export class Patterns {
 
   // What was chosen, by which it is known whether what is held answers it.
   get choice() { return [this.view, this.stat, this.order, this.rowOrder, this.one, this.other, this.pair].join(" "); }
+
+  // What is drawn is of another choice until what is asked for has come: it stands back, and that is said.
+  waits(is) {
+    at("patterns").classList.toggle("waits", is);
+    at("pattern-title").classList.toggle("busy", is);
+    if (is) this.title(this.view === "across" ? `${several(this.set().layers.length, "layer")} are being read` : "The patterns are being read");
+  }
 
   take(held) {
     this.held = held;
@@ -247,8 +255,7 @@ export class Patterns {
     this.heat.show({ rows, columns: columns.length, row, value: (line, column) => columns[column].values[unitAt(line, column)] / (own ? own[column] : 1), colour: paint, marked: columns.findIndex(({ layer }) => openedOf(layer) >= 0),
       words: (line, column) => [`${title(column)} · unit ${unitAt(line, column)}`, `${this.stat} ${figure(columns[column].values[unitAt(line, column)], 4)} · ${images.labels[this.one]} · ${several(held.count[this.one], "image")}`],
       open: (line, column) => this.opened(columns[column].layer, unitAt(line, column)) });
-    at("pattern-columns").hidden = at("pattern-canvas").clientWidth / columns.length < NAMED;
-    at("pattern-columns").replaceChildren(...columns.map((_, column) => make("span", { title: title(column) }, title(column))));
+    columnNames(at("pattern-columns"), at("pattern-canvas").clientWidth, columns.length, title);
     this.scale(own ? { most: 1, beyond: 0, words: "each layer’s own largest" } : scale, Math.min(row * rows, 150));
   }
 

@@ -1,5 +1,6 @@
 // Preferred inputs: images synthesised to excite a unit, with what each reached, beside what real images reach.
 import { manifest, make, json, address, several } from "./data.js";
+import { command, whichAtlas } from "./command.js";
 import { figure } from "./layers.js";
 
 const LARGE = 132, SMALL = 64; // pixels on the screen: of the picture first shown, of those beside it
@@ -60,7 +61,7 @@ function missing(layer, number) {
   if (dead) return make("p", { class: "note" }, "Dead: it never varies over the real images, so there is nothing to draw.");
   const words = manifest.static ? "None was drawn of this unit when the report was written." : "None was drawn of this unit yet. In a terminal:";
   return make("div", {}, make("p", { class: "note" }, words),
-    ...(manifest.static ? [] : [make("code", { class: "command" }, `atlas preferred ${manifest.atlas} --layer ${layer.layer} --unit ${number}`)]));
+    ...(manifest.static ? [] : [command("atlas", "preferred", ...whichAtlas(layer.network), "--layer", layer.layer, "--unit", number)]));
 }
 
 const shortOf = ({ record, place }) => `${record.untrained ? "untrained" : record.param}${record.variants > 1 ? ` ${variantOf(record, place) + 1}` : ""}`;

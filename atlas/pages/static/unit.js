@@ -2,7 +2,7 @@
 import { manifest, images, make, count, several, percent, classColour, pictured } from "./data.js";
 import { cellFor } from "./parts.js";
 import { page, on, tell, at } from "./page.js";
-import { layerCalled, layerWords, networkOf, callOf, choose, tableOf, patternsOf, topsOf, topOf, codesOf, figure } from "./layers.js";
+import { layerCalled, layerWords, networkOf, callOf, recordedOf, onlyStatistics, choose, tableOf, patternsOf, topsOf, topOf, codesOf, figure } from "./layers.js";
 import { inSplit } from "./confusion.js";
 import { preferredPart } from "./preferred.js";
 
@@ -93,7 +93,7 @@ export class UnitPanel {
   actions(layer, number, told) {
     const most = make("input", { type: "number", id: "unit-count", min: 1, max: images.count, value: this.wanted, "aria-label": "How many images", onchange: (event) => { this.wanted = Math.max(1, Math.min(images.count, Math.round(Number(event.target.value)) || SELECTED)); event.target.value = this.wanted; } });
     return make("div", { class: "unit-actions" },
-      make("button", { type: "button", class: "button", id: "unit-colour", title: "Every point by what this unit says of it", onclick: () => page.does.colour?.(`unit:${callOf(layer)}:${number}`) }, "Colour the map"),
+      make("button", { type: "button", class: "button", id: "unit-colour", title: "Every point by what this unit says of it", onclick: () => page.does.colour?.(`unit:${recordedOf(layer)?.id ?? callOf(layer)}:${number}`) }, "Colour the map"),
       make("form", { onsubmit: (event) => { event.preventDefault(); most.onchange?.(); this.select(layer, number, Number(most.value), told); } }, make("button", { type: "submit", class: "button", id: "unit-select" }, "Select images firing most"), most),
       make("p", { class: "note", id: "unit-said", role: "status" }));
   }
@@ -159,7 +159,7 @@ export class UnitPanel {
     const holder = at("unit-values");
     if (!holder) return;
     const words = (text) => make("p", { class: "note" }, text);
-    if (!coded) { holder.querySelector("h3").after(words(manifest.static ? "Its value for every image is not in this report." : "No value was kept for every image of this layer.")); return; }
+    if (!coded) { holder.querySelector("h3").after(words(manifest.static ? "Its value for every image is not in this report." : onlyStatistics(page.unit.layer))); return; }
     const { codes, scale, there } = coded, { split, row } = page.state, bins = new Uint32Array(BINS);
     let of = 0;
     for (let image = 0; image < codes.length; image++) if ((!there || there[image]) && inSplit(image, split)) { bins[Math.floor((codes[image] * BINS) / 256)]++; of++; }
