@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +48,30 @@ def test_every_layer_and_the_joint_one_has_its_layouts_lists_and_statistics(view
         assert space.neighbours and view.inputs(space.neighbours, "activations") == space.activations
         assert space.predictions in view.names
     assert [space.statistics is None for space in view.spaces] == [False, False, True]
+
+
+def test_a_view_let_go_leaves_no_file_open(root: Path) -> None:
+    def asked() -> weakref.ref[View]:
+        view = View(root)
+        for space in view.spaces:
+            assert view.xy(space.layouts[0]) is view.xy(space.layouts[0]), "kept"
+            view.colours(space)
+            view.nearest(space.neighbours or "", 3)
+            if space.statistics:
+                view.patterns(space.statistics, 3)
+        view.start({})
+        view.detail(3)
+        return weakref.ref(view)
+
+    asked()
+    gc.collect()
+    gc.disable()  # what only a collection closes adds up in a server whose atlas grows
+    try:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        assert asked()() is None
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    finally:
+        gc.enable()
 
 
 def test_the_joint_space_shows_the_patterns_of_its_layers(view: View) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose
 from atlas.maps.records import Cells, Layout, Neighbours
+from atlas.pages.kept import kept
 from atlas.pages.view import Space, View
 from atlas.patterns.leaks import Leaks
 from atlas.patterns.suspects import Suspects
@@ -36,7 +36,7 @@ class Part(View):
         if len(self.rows) < self.whole:
             self.images = fewer_images(self.images, self.rows, self.place)
 
-    @functools.cache  # noqa: B019 - as in View
+    @kept
     def read(self, name: str, kind: type) -> Any:
         """Return the record `name` of the images kept, read once."""
         record = super().read(name, kind)
@@ -70,7 +70,7 @@ class Part(View):
         pairs = record.pairs.assign(**{side: self.place[record.pairs[side].to_numpy(int)] for side in ("train", "held_out")})
         return replace(record, pairs=pairs[(pairs["train"] >= 0) & (pairs["held_out"] >= 0)].reset_index(drop=True))
 
-    @functools.cache  # noqa: B019
+    @kept
     def points(self, activations: str) -> np.ndarray:
         """Return which points of a layer belong to the images kept, by their number among all: int64 [kept point]."""
         whole: Activations = super().read(activations, Activations)

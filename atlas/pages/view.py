@@ -18,6 +18,7 @@ from atlas.errors import AtlasError, one_line
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.pages import doubts
 from atlas.pages.columns import confidence_codes, newest, output_name, own_names, quantise, read_only, text
+from atlas.pages.kept import kept
 from atlas.pages.opening import Start, start
 from atlas.patterns.classes import ClassPatterns, class_patterns
 from atlas.store import Store, inputs_of
@@ -136,7 +137,7 @@ class View:
 
     # -- records, each read once ----------------------------------------------------------------------------------------
 
-    @functools.cache  # noqa: B019 - a view lives as long as its process
+    @kept
     def read(self, name: str, kind: type) -> Any:
         """Return the record `name`, read once."""
         if name not in self.headers:
@@ -154,7 +155,7 @@ class View:
         both = {SPLITS.index("train"), SPLITS.index("held-out")} <= set(np.unique(self.splits).tolist())
         return "held-out" if both else "all"
 
-    @functools.cache  # noqa: B019
+    @kept
     def point_image(self, activations: str) -> np.ndarray:
         """Row of every point's image: int32 [point]."""
         rows = np.asarray(self.read(activations, Activations).point_image, np.int32)
@@ -162,7 +163,7 @@ class View:
             raise AtlasError(f"{activations} names images that {self.images_name} does not have: build the atlas again")
         return read_only(rows)
 
-    @functools.cache  # noqa: B019
+    @kept
     def xy(self, layout: str) -> np.ndarray:
         """Coordinates in the unit of the page: uint16 [2, point], one scale for both axes, centred."""
         xy = np.nan_to_num(np.asarray(self.read(layout, Layout).xy, np.float64))
@@ -171,7 +172,7 @@ class View:
             raise AtlasError(f"{layout} has {len(xy)} points and its layer {expected}: build the atlas again")
         return read_only(quantise(xy))
 
-    @functools.cache  # noqa: B019
+    @kept
     def predicted(self, predictions: str) -> tuple[list[str], np.ndarray]:
         """Names of what is predicted, the labels first, and every image's code: int16 [image], -1 for none.
 
@@ -187,7 +188,7 @@ class View:
         codes[loose] = len(self.images.labels) + np.searchsorted(others, outputs[loose])
         return [*self.images.labels, *(output_name(record, int(o)) for o in others)], read_only(codes.astype(np.int16))
 
-    @functools.cache  # noqa: B019
+    @kept
     def column(self, name: str, what: str) -> np.ndarray:
         """Return one column for the page; an artifact without it raises AtlasError."""
         stage = self.headers.get(name, {}).get("stage")
@@ -260,7 +261,7 @@ class View:
             "distances": [float(f"{d:.6g}") for d in distances[kept]],
         }
 
-    @functools.cache  # noqa: B019
+    @kept
     def patterns(self, statistics: str, split: int) -> ClassPatterns:
         """Return the class patterns of one layer over one of SPLITS, or over all images for ALL_SPLITS."""
         wanted = None if split == ALL_SPLITS else SPLITS[split]
