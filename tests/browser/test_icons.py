@@ -112,7 +112,9 @@ def test_a_units_panel_shows_its_preferred_input_with_what_it_reached(url, drawn
     others.nth(1).click()
     expect(part).to_contain_text("random weights: a control")
     page.evaluate("AtlasPage.page.does.unit('act', 5)")
-    expect(page.locator("#unit-preferred code")).to_have_text(f"atlas preferred {drawn.root.resolve()} --layer act --unit 5")
+    expect(page.locator("#unit-preferred code")).to_have_text(
+        f"atlas preferred {drawn.store.root.resolve()} --layer act --unit 5"
+    )
     page.locator("#tab-units").click()
     expect(page.locator("#units-body i.preferred")).to_have_count(2)
 
