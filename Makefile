@@ -6,6 +6,8 @@ PYTHON ?= python3
 SERVE ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
+# Two processes, each with whole files of tests: half of a test's time its browser, or the build it looks at, waits.
+SIDE_BY_SIDE ?= -n 2 --dist loadfile
 
 .PHONY: demo test test-all bench check format screenshots clean help
 
@@ -17,12 +19,12 @@ demo: $(VENV)/installed-demo
 
 test: $(VENV)/installed-test check
 	@$(BIN)/atlas demo --no-serve
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # The long ones too: published figures, hundreds of kills.
 test-all: $(VENV)/installed-test check
 	@$(BIN)/atlas demo --no-serve
-	@$(BIN)/python -m pytest -m "long or not long" --timeout 3600
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "long or not long" --timeout 3600
 
 # The benchmarks beside what people use instead; writes docs/benchmarks.md. QUICK=1 tries them at small sizes.
 bench: $(VENV)/installed-test
