@@ -28,6 +28,7 @@ from atlas.patterns.classes import ClassPatterns, class_patterns
 from atlas.seeing import Seeing, one_each
 
 if TYPE_CHECKING:
+    from atlas.breaking import Inside
     from atlas.models.network import Network
     from atlas.preferred.records import Preferred
     from atlas.progress import Progress
@@ -438,6 +439,26 @@ class Atlas(Holdings):
         from atlas.propagating import propagation
 
         return propagation(self, image, layers, size=size)
+
+    def inside(self, image: Any, layer: str | None = None, **options: Any) -> Inside:
+        """Return one image's activation pattern against its predicted class's and its runner-up's, and when disturbed.
+
+        `image` is a row, an image_id or a file. ``predicted`` and ``runner_up`` have every unit's deviation, the
+        standardised distance and where it stands among the class's own images; ``courses`` the same at each strength of
+        noise, blur, rotation and shift. Needs torch. The options are those of `atlas.breaking.inside`.
+        """
+        from atlas.breaking import inside
+
+        return inside(self, image, layer, **options)
+
+    def breaking_points(self, images: int | Sequence[int] = 300, layer: str | None = None, **options: Any) -> pd.DataFrame:
+        """Return when the patterns, and when the predictions, of a sample of images break as they are disturbed.
+
+        A row per image and disturbance; columns and options as of `atlas.breaking_points.breaking_points`. Needs torch.
+        """
+        from atlas.breaking_points import breaking_points
+
+        return breaking_points(self, images, layer, **options)
 
     # -- to show to others --------------------------------------------------------------------------------------------------
 

@@ -122,14 +122,25 @@ def progress() -> Progress:
 @app.command()
 @early
 def demo(
+    experiment: Annotated[
+        str | None, typer.Argument(help="An experiment, such as activations: it builds its atlas and writes its figures.")
+    ] = None,
     serve: Annotated[bool, typer.Option(help="Serve the explorer when the atlas stands.")] = True,
     port: Annotated[int, typer.Option(help="First port to try.")] = 5006,
     cache: Annotated[Path, typer.Option(help="Where atlases and datasets are kept.")] = Path("cache"),
+    quick: Annotated[bool, typer.Option("--quick", help="Of an experiment: on few images, under two minutes.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Of an experiment: the folder for its figures.")] = None,
 ) -> None:
-    """Build the atlas of our conv6 network on Fashion-MNIST and serve the explorer."""
+    """Build the atlas of our conv6 network on Fashion-MNIST and serve the explorer; or run an experiment by its name."""
     from atlas.demo import demo as run
+    from atlas.experiments import run as run_experiment
 
-    opened = run(cache=cache, progress=progress(), say=say)
+    if experiment is None and (quick or out is not None):
+        raise AtlasError("--quick and --out are about an experiment: name one, such as `atlas demo activations`")
+    if experiment is None:
+        opened = run(cache=cache, progress=progress(), say=say)
+    else:
+        opened = run_experiment(experiment, cache=cache, out=out, quick=quick, progress=progress(), say=say)
     if serve:
         become_server(opened.store.root, port=port)
 
@@ -301,6 +312,38 @@ def query(
 
     answer = run(atlas, image, k=k, layer=layer, network=network, sheet=sheet, timeout=timeout)
     tell(answer, as_json=as_json, text=text_query)
+
+
+@app.command()
+@early
+def activations(
+    model: Annotated[str, typer.Argument(metavar="MODEL|ATLAS", help="A network, as `atlas layers` takes it, or an atlas.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE|ROW|ID", help="An image file; of an atlas also a row or image_id.")],
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help="NAME, or NUMBER in `atlas layers`.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw it: PNG, SVG or PDF.")] = None,
+    arrays: Annotated[Path | None, typer.Option(help="Write the maps: .npz, or .npy of units × y × x.")] = None,
+    own_size: Annotated[bool, typer.Option("--own-size", help="Run the image as large as it is, not resized.")] = False,
+    maps: Annotated[bool, typer.Option("--maps", help="Of an atlas's image its maps, not its pattern.")] = False,
+    disturb: Annotated[
+        list[str] | None, typer.Option(help="Of an atlas: noise, blur, rotation or shift; repeat; default: all.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Of an atlas: whose patterns: held-out, train, unknown or all.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of an atlas: seed of the noise.")] = None,
+    weights: Weights = None,
+    input_size: InputSize = None,
+    network: NetworkOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Show what one image does inside a network: every unit's map; of an atlas, its pattern against its class's."""
+    from atlas.one_image import activations as run
+    from atlas.tables_inside import text_activations
+
+    answer = run(
+        model, image, layer=layer, maps=maps, out=out, arrays=arrays, own_size=own_size, kinds=tuple(disturb or ()),
+        split=split, seed=seed, weights=weights, input_size=input_size, network=network, device=device,
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_activations)
 
 
 @app.command()

@@ -25,16 +25,22 @@ def demo(
     say: Callable[[str], Any] = lambda line: None,
 ) -> Atlas:
     """Build the demo's atlas in ``cache/fashion-mnist`` unless it stands; tell what to do next."""
-    from atlas.pipeline import build
-
     progress = progress or Progress()
     folder, started = Path(cache) / IMAGES, time.monotonic()
-    build(MODEL, IMAGES, cache=folder, layers=LAYERS, layouts=LAYOUTS, title="Fashion-MNIST", progress=progress)
-    atlas = draw(Atlas(folder), progress)
+    atlas = draw(demo_atlas(cache, progress), progress)
     for line in closing_words(atlas, folder, progress, time.monotonic() - started):
         say(line)
     say(f"the same in one file:     {demo_report(atlas)}")
     return atlas
+
+
+def demo_atlas(cache: str | os.PathLike[str], progress: Progress) -> Atlas:
+    """Return the demo's atlas, built unless it stands; nothing is synthesised for it here."""
+    from atlas.pipeline import build
+
+    folder = Path(cache) / IMAGES
+    build(MODEL, IMAGES, cache=folder, layers=LAYERS, layouts=LAYOUTS, title="Fashion-MNIST", progress=progress)
+    return Atlas(folder)
 
 
 def draw(atlas: Atlas, progress: Progress) -> Atlas:

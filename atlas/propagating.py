@@ -16,8 +16,7 @@ from atlas.activations.functionals import Functional
 from atlas.activations.gradients import check_logits
 from atlas.activations.spatial import activation_maps
 from atlas.argued import output_names
-from atlas.errors import AtlasError, about, choose, one_line
-from atlas.files import is_file
+from atlas.errors import AtlasError, about, choose
 from atlas.looking import MOST_VALUES, check_values, edges, values, worth_a_look
 from atlas.maps.records import Cells
 from atlas.models.layers import find_layer
@@ -73,7 +72,7 @@ def propagation(
     images. An unknown layer or grid, and a network without logits, raise AtlasError.
     """
     row = atlas.find_image(image)
-    picture, name = _picture(atlas, image, row), f"image {row}" if row is not None else Path(str(image)).name
+    picture, name = atlas.seeing.any_picture(image, row), f"image {row}" if row is not None else Path(str(image)).name
     return of_picture(atlas, picture, layers, row=row, name=name, size=size, device=device)
 
 
@@ -115,17 +114,6 @@ def of_picture(
 
 
 # -- the image ----------------------------------------------------------------------------------------------------------
-
-
-def _picture(atlas: Atlas, image: Any, row: int | None) -> Image:
-    if row is not None:
-        return atlas.seeing.picture(row)
-    if not is_file(Path(str(image))):
-        raise AtlasError(
-            f"{one_line(repr(str(image)))} is no row, no image_id of this atlas and no file: give a row from 0 to "
-            f"{len(atlas.image_record) - 1}, or an image file"
-        )
-    return atlas.seeing.decoded(Path(str(image)), str(image))
 
 
 def _label(atlas: Atlas, row: int | None) -> str | None:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from atlas.activations.records import Activations, Predictions, Vectors
 from atlas.data.decoding import look
 from atlas.data.reading import Reader, open_reader
 from atlas.errors import AtlasError, choose, one_line
+from atlas.files import is_file
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.models.records import NetworkRecord
 
@@ -239,6 +241,17 @@ class Seeing:
         if not 0 <= row < count:
             raise AtlasError(f"no row {row}: the images are rows 0 to {count - 1}")
         return self._reader.image(row)
+
+    def any_picture(self, image: Any, row: int | None) -> Image:
+        """Return the image of a row, or where that is None of the file `image`; AtlasError where it is neither."""
+        if row is not None:
+            return self.picture(row)
+        if not is_file(Path(str(image))):
+            raise AtlasError(
+                f"{one_line(repr(str(image)))} is no row, no image_id of this atlas and no file: give a row from 0 to "
+                f"{len(self.atlas.image_record) - 1}, or an image file"
+            )
+        return self.decoded(Path(str(image)), str(image))
 
     @cached_property
     def _reader(self) -> Reader:

@@ -212,9 +212,9 @@ def test_a_name_that_is_another_layers_number_must_be_made_clear() -> None:
     ("wanted", "message"),
     [
         ("blok", "no layer 'blok': did you mean block, block.1, block.0?"),
-        (7, "no layer number 7: this network has layers 1 to 6, see `atlas layers`"),
-        (0, "no layer number 0: this network has layers 1 to 6, see `atlas layers`"),
-        ("-1", "no layer number -1: this network has layers 1 to 6, see `atlas layers`"),
+        (7, "no layer number 7: there are 1 to 6, `atlas layers` lists them"),
+        (0, "no layer number 0: there are 1 to 6, `atlas layers` lists them"),
+        ("-1", "no layer number -1: there are 1 to 6, `atlas layers` lists them"),
     ],
 )
 def test_an_unknown_layer_is_refused_with_what_would_do(wanted: str | int, message: str) -> None:

@@ -21,10 +21,13 @@ PACKAGE = ROOT / "atlas"
 ORDER = (
     ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",), ("notes",),
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
-    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("propagating",), ("propagated",),
+    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("propagating", "breaking"),
+    ("propagated", "breaking_points"),
     ("unit_sheet",), ("films",), ("atlas",), ("worker",),
-    ("tables", "planning", "pool"), ("stages", "showing"), ("recording", "arguing"), ("pipeline",), ("iconing",),
-    ("estimate", "growing"), ("verbs",), ("strip", "classing"), ("asking",), ("demo",), ("cli",),
+    ("tables", "tables_inside", "planning", "pool"),
+    ("stages", "showing"), ("recording", "arguing"), ("pipeline",), ("iconing",),
+    ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside"), ("asking", "one_image"), ("demo",),
+    ("experiments",), ("cli",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

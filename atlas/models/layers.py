@@ -274,7 +274,7 @@ def _position(layers: pd.DataFrame, wanted: str | int) -> int:
     if numbered is None:
         raise choose("layer", wanted, names)
     if not 0 < numbered <= len(names):
-        raise AtlasError(f"no layer number {one_line(text)}: this network has layers 1 to {len(names)}, see `atlas layers`")
+        raise AtlasError(f"no layer number {one_line(text)}: there are 1 to {len(names)}, `atlas layers` lists them")
     return numbered - 1
 
 

@@ -114,6 +114,10 @@ class Preprocess:
             self, height=edge, width=edge, resize=resize, fit="crop" if self.fit == "none" else self.fit
         )
 
+    def at_own_size(self) -> Preprocess:
+        """Return the same without resizing and cutting: every image is run at its own size."""
+        return dataclasses.replace(self, height=None, width=None, resize=None, fit="none")
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; `from_dict` reads them back."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()}
@@ -130,12 +134,13 @@ class Preprocess:
 
     def describe(self) -> str:
         """Return the preprocessing as a sentence for the page and the terminal."""
-        steps = [("grey" if self.channels == 1 else "RGB"), *self._fit_words(), "values ÷ 255"]
+        steps = [("grey" if self.channels == 1 else "RGB"), *self.fit_words(), "values ÷ 255"]
         if any(self.mean) or any(value != 1 for value in self.std):
             steps.append(f"− mean ({_numbers(self.mean)}), ÷ std ({_numbers(self.std)})")
         return ", ".join(steps)
 
-    def _fit_words(self) -> list[str]:
+    def fit_words(self) -> list[str]:
+        """Return how an image comes to the input's size, step by step, in words."""
         if self.fit == "none" or not (self.resize or self.height):
             return [f"centre {self.width}×{self.height} px" if self.height else "size as it is"]
         if self.fit == "stretch":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from atlas.pages.figures_architecture import architecture
+from atlas.pages.figures_courses import breaking_figure, first_figure, pattern_figure
 from atlas.pages.figures_curves import training_curves, training_curves_html
+from atlas.pages.figures_maps import maps_sheet
 from atlas.pages.figures_patterns import patterns_heatmap
 from atlas.pages.figures_preferred import preferred_sheet
 from atlas.pages.figures_propagation import propagation_strip
@@ -13,7 +15,11 @@ from atlas.pages.figures_style import SUFFIXES, save
 __all__ = [
     "SUFFIXES",
     "architecture",
+    "breaking_figure",
     "contact_sheet",
+    "first_figure",
+    "maps_sheet",
+    "pattern_figure",
     "patterns_heatmap",
     "preferred_sheet",
     "propagation_strip",
