@@ -99,6 +99,10 @@ class Ranges:
             self._ranges[label] = class_range(self.patterns, label, rows, vectors)
         return self._ranges[label]
 
+    def for_image(self, label: int, row: int | None) -> ClassRange:
+        """Return the range of a class as it is to an image: without it, where it is one of the class's own."""
+        return self.of(label) if row is None else self.of(label).without(row)
+
     def unsure(self, label: int) -> float:
         """Return the probability that the share LEVEL of a class's own images reach: the limit of the plain confidence."""
         return float(np.quantile(self.said.confidence[self.images(label)], 1 - LEVEL))
@@ -157,7 +161,7 @@ def look_inside(
         runner_up=_against(ranges, vectors[:1], chances[0], others[0], known["row"]) if others else None,
         outputs=list(ranges.said.map.names),
         courses=[
-            _course(ranges, kind, steps, vectors[part], chances[part])
+            _course(ranges, kind, steps, vectors[part], chances[part], known["row"])
             for kind, steps, part in zip(kinds, ladders, parts, strict=True)
         ],
     )  # fmt: skip
@@ -181,34 +185,38 @@ def _run(
 
 
 def _against(ranges: Ranges, vector: np.ndarray, chances: np.ndarray, output: int, row: int | None) -> Against:
-    own = ranges.of(ranges.label_of(output))
+    own = ranges.for_image(ranges.label_of(output), row)
     deviations = own.deviations(vector)
     distance = float(distances(deviations)[0])
-    nearer, count = own.nearer(distance, but=row)
+    nearer, count = own.nearer(distance)
     return Against(
         label=own.label, output=output, probability=float(chances[output]), distance=distance, limit=own.limit(),
         nearer=nearer, of=count, mean=own.mean, std=own.std, deviations=deviations[0], distances=own.distances,
     )  # fmt: skip
 
 
-def _course(ranges: Ranges, kind: Disturbance, steps: np.ndarray, vectors: np.ndarray, chances: np.ndarray) -> Course:
+def _course(
+    ranges: Ranges, kind: Disturbance, steps: np.ndarray, vectors: np.ndarray, chances: np.ndarray, row: int | None
+) -> Course:
     prediction = chances.argmax(1)
     label = ranges.label_of(int(prediction[0]))
-    own, probability = ranges.of(label), chances.max(1)
+    own, probability = ranges.for_image(label, row), chances.max(1)
     return Course(
         kind=kind.name, measure=kind.measure, strength=np.array([0, *kind.strengths], np.float64), pictures=steps,
         prediction=prediction, probability=probability, distance=own.distance(vectors), limit=own.limit(),
-        unsure=ranges.unsure(label), **_at_each(ranges, prediction, probability, vectors),
+        unsure=ranges.unsure(label), **_at_each(ranges, prediction, probability, vectors, row),
     )  # fmt: skip
 
 
-def _at_each(ranges: Ranges, prediction: np.ndarray, probability: np.ndarray, vectors: np.ndarray) -> dict[str, np.ndarray]:
+def _at_each(
+    ranges: Ranges, prediction: np.ndarray, probability: np.ndarray, vectors: np.ndarray, row: int | None
+) -> dict[str, np.ndarray]:
     """Return of each step whether it lies outside the class that is predicted there, and whether it is less sure."""
     outside, unsure = np.ones(len(vectors), bool), np.ones(len(vectors), bool)
     for step, output in enumerate(prediction.tolist()):
         label = ranges.label_of(output)
         if label >= 0:
-            found = ranges.of(label)
+            found = ranges.for_image(label, row)
             outside[step] = not found.distance(vectors[step : step + 1])[0] <= found.limit()
             unsure[step] = probability[step] < ranges.unsure(label)
     return {"new": outside, "new_unsure": unsure}

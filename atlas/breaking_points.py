@@ -83,7 +83,9 @@ def standing(atlas: Atlas, layer: str | None = None, *, split: str = "auto") -> 
     for label in np.unique(labels[labels >= 0]).tolist():
         own, mine = ranges.of(label), np.flatnonzero(labels == label)
         vectors = vectors_of(atlas.store, ranges.record)[np.searchsorted(np.asarray(ranges.record.point_image), rows[mine])]
-        outside[mine] = own.distance(vectors) > own.limit()
+        far, member = own.distance(vectors), np.isin(rows[mine], own.images)
+        far[member] = own.distances[np.searchsorted(own.images, rows[mine][member])]
+        outside[mine] = far > own.limit()
         unsure[mine] = ranges.said.confidence[rows[mine]] < ranges.unsure(label)
     right = pd.Series(ranges.said.right[rows] == 1, dtype="boolean").mask(ranges.said.right[rows] < 0)
     splits = atlas.image_record.table["split"].to_numpy(object)[rows]

@@ -80,9 +80,7 @@ def measured(atlas: Atlas, layers: Sequence[str], tables: Sequence[pd.DataFrame]
     """Return what was found as plain values: undisturbed images by layer, disturbed ones by layer and disturbance."""
     undisturbed = [standing(atlas, layer).assign(layer=layer) for layer in layers]
     disturbed = [summary(table).assign(layer=table.attrs["layer"]) for table in tables]
-    confidence = (
-        tables[0].groupby("kind", sort=False)["confidence_first"].value_counts(normalize=True).unstack(fill_value=0.0)
-    )
+    confidence = tables[0].groupby("kind", sort=False)["confidence_first"].value_counts(normalize=True).unstack(fill_value=0)
     return {
         "atlas": atlas.title,
         "images": len(atlas.image_record),

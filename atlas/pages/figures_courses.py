@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -211,7 +211,7 @@ def survivors(table: pd.DataFrame, event: str, strengths: Sequence[float]) -> np
 
 @styled
 def breaking_figure(
-    tables: Sequence[pd.DataFrame], strengths: dict[str, Sequence[float]], *, title: str, note: str
+    tables: Sequence[pd.DataFrame], strengths: Mapping[str, Sequence[float]], *, title: str, note: str
 ) -> Figure:
     """Draw of each table, one per layer, and of each disturbance which share of images has broken by which strength."""
     kinds = list(strengths)

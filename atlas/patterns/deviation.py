@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,16 +19,40 @@ class ClassRange:
 
     A unit deviates by ``(value − mean) / scale``. The scale is the class's standard deviation, but at least FLOOR times the
     unit's spread within all classes: a unit that is silent in every image of the class would else deviate without bound by
-    the least value. A unit that varies in no class at all is not `live` and counts nowhere.
+    the least value. A unit that varies in no class at all is not `live` and counts nowhere. The distance of each own image
+    is from the pattern of all the others: one that is in its own mean and deviation lies nearer than any new one would.
     """
 
     label: str
+    count: int  # images that mean and std are of
     mean: np.ndarray  # float64 [unit]
     std: np.ndarray  # float64 [unit]
-    scale: np.ndarray  # float64 [unit]
-    live: np.ndarray  # bool [unit]
-    images: np.ndarray  # int64 [image]: the class's own images, whose distances these are
-    distances: np.ndarray  # float64 [image]
+    floor: np.ndarray  # float64 [unit]: the least scale
+    images: np.ndarray  # int64 [image]: the class's own images
+    vectors: np.ndarray  # float64 [image, unit]: theirs
+    distances: np.ndarray  # float64 [image]: theirs, each from the others
+
+    @property
+    def live(self) -> np.ndarray:
+        """Which units vary in some class: bool [unit]."""
+        return self.floor > 0
+
+    @property
+    def scale(self) -> np.ndarray:
+        """What a deviation is measured in: float64 [unit]."""
+        return np.maximum(self.std, self.floor)
+
+    def without(self, image: int) -> ClassRange:
+        """Return the same as if an image of the class were not of it; itself for any other image."""
+        at = np.flatnonzero(self.images == image)
+        if not len(at):
+            return self
+        mean, std = left_out(self.count, self.mean, self.std, self.vectors[at])
+        rest = self.images != image
+        return replace(
+            self, count=self.count - 1, mean=mean[0], std=std[0], images=self.images[rest], vectors=self.vectors[rest],
+            distances=self.distances[rest],
+        )  # fmt: skip
 
     def deviations(self, vectors: np.ndarray) -> np.ndarray:
         """Return each unit's deviation, in scales: float64 [point, unit], NaN for units that are not live."""
@@ -47,10 +71,20 @@ class ClassRange:
         """Return the distance that the share `level` of the class's own images do not exceed."""
         return float(np.quantile(self.distances, level))
 
-    def nearer(self, distance: float, *, but: int | None = None) -> tuple[int, int]:
-        """Return how many of the class's own images lie nearer than `distance`, and of how many, image `but` left out."""
-        others = self.distances[self.images != (-1 if but is None else but)]
-        return int((others < distance).sum()), len(others)
+    def nearer(self, distance: float) -> tuple[int, int]:
+        """Return how many of the class's own images lie nearer than `distance`, and of how many."""
+        return int((self.distances < distance).sum()), len(self.distances)
+
+
+def left_out(count: int, mean: np.ndarray, std: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a class's mean and population deviation without each of its own `vectors` [image, unit]: [image, unit] both.
+
+    Welford's update undone (Technometrics 4, 1962): exact, in one pass.
+    """
+    rest = max(count - 1, 1)
+    off = vectors - mean
+    squares = count * std**2 - off**2 * (count / rest)
+    return mean - off / rest, np.sqrt(np.maximum(squares, 0) / rest)
 
 
 def distances(deviations: np.ndarray) -> np.ndarray:
@@ -62,12 +96,14 @@ def distances(deviations: np.ndarray) -> np.ndarray:
 
 def class_range(patterns: ClassPatterns, label: int, images: np.ndarray, vectors: np.ndarray) -> ClassRange:
     """Return the range of one class, by its number; `vectors` [image, unit] are those of its own images."""
-    spread = within_classes(patterns)
-    scale = np.maximum(patterns.std[label], FLOOR * spread)
-    empty = ClassRange(
-        patterns.labels[label], patterns.mean[label], patterns.std[label], scale, spread > 0, np.asarray(images), np.empty(0)
+    mean, std, floor = patterns.mean[label], patterns.std[label], FLOOR * within_classes(patterns)
+    own = np.asarray(vectors, np.float64)
+    others, their_std = left_out(int(patterns.count[label]), mean, std, own)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviations = np.where(floor > 0, (own - others) / np.maximum(their_std, floor), np.nan)
+    return ClassRange(
+        patterns.labels[label], int(patterns.count[label]), mean, std, floor, np.asarray(images), own, distances(deviations)
     )
-    return ClassRange(**{**vars(empty), "distances": empty.distance(vectors)})
 
 
 def within_classes(patterns: ClassPatterns) -> np.ndarray:
