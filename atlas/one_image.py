@@ -103,7 +103,7 @@ def picture(found: Inside) -> Any:
     from atlas.pages import figures
 
     left = f" · {found.left_out} units vary in no class and are left out" if found.left_out else ""
-    label = f", a {found.label}," if found.label else ""
+    label = f", labelled {found.label}," if found.label else ""
     sides = [found.predicted, *([found.runner_up] if found.runner_up else [])]
     return figures.pattern_figure(
         found.picture, found.vector, sides, found.courses, names=found.outputs,

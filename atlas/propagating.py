@@ -16,7 +16,7 @@ from atlas.activations.functionals import Functional
 from atlas.activations.gradients import check_logits
 from atlas.activations.spatial import activation_maps
 from atlas.argued import output_names
-from atlas.errors import AtlasError, about, choose
+from atlas.errors import AtlasError, about, choose, one_line
 from atlas.looking import MOST_VALUES, check_values, edges, values, worth_a_look
 from atlas.maps.records import Cells
 from atlas.models.layers import find_layer

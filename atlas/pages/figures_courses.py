@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from atlas.pages.figures_sheet import CRISP
 from atlas.pages.figures_style import (
     BLUE,
+    FAINT,
     INK,
     LINE,
     ORANGE,
@@ -32,7 +33,7 @@ from atlas.patterns.deviation import LEVEL
 MOST = 4.0  # scales at the ends of the colours, as in the explorer
 UNITS = 24  # drawn one by one: half of them the farthest from either class
 LEFT, WIDE, PICTURE = 0.3, 12.9, 1.9  # inches
-ROW = 2.15, 4.95, 8.25  # inches from the top of the rows: unit by unit, courses, and where the figure ends
+ROW = 2.15, 4.9, 8.35  # inches from the top of the rows: unit by unit, courses, and where the figure ends
 SIDES = BLUE, ORANGE  # the class predicted, the runner-up
 
 
@@ -140,9 +141,9 @@ def _course(figure: Figure, left: float, top: float, wide: float, course: Course
     steps = len(course.strength)
     edge = wide / steps
     for step in range(steps):
-        _picture(place(figure, left + step * edge, top + 0.22, edge * 0.94, edge * 0.94), course.pictures[step])
-    _title(figure, f"{course.kind}: {told_first(course)}", left, top)
-    axes = place(figure, left, top + 0.32 + edge, wide, 1.3)
+        _picture(place(figure, left + step * edge, top + 0.4, edge * 0.94, edge * 0.94), course.pictures[step])
+    _title(figure, course, left, top)
+    axes = place(figure, left, top + 0.48 + edge, wide, 1.3)
     axes.plot(course.distance, color=BLUE, marker="o", markersize=3.5, linewidth=1.4)
     axes.axhline(course.limit, color=BLUE, linewidth=1, linestyle=(0, (3, 2)))
     axes.set_ylim(0, 1.08 * max(float(np.nanmax(course.distance)), course.limit))
@@ -152,12 +153,13 @@ def _course(figure: Figure, left: float, top: float, wide: float, course: Course
     axes.set_ylabel("distance", fontsize=7.5, labelpad=1)
     _step_axis(axes, steps)
     axes.set_xticklabels([])
-    _bars(place(figure, left, top + 1.72 + edge, wide, 0.75), course, names)
+    _bars(place(figure, left, top + 1.88 + edge, wide, 0.75), course, names)
 
 
-def _title(figure: Figure, text: str, left: float, top: float) -> None:
+def _title(figure: Figure, course: Course, left: float, top: float) -> None:
     wide, tall = figure.get_size_inches()
-    figure.text(left / wide, 1 - top / tall, text, fontsize=8.5, fontweight="bold", va="top")
+    figure.text(left / wide, 1 - top / tall, course.kind, fontsize=9, fontweight="bold", va="top")
+    figure.text(left / wide, 1 - (top + 0.17) / tall, told_first(course), fontsize=8.5, color=FAINT, va="top")
 
 
 def _step_axis(axes: Axes, steps: int) -> None:
