@@ -11,10 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.timeout(240)  # each builds its tiny atlas anew, and other tests share the cores
 @pytest.mark.parametrize("module", ["test_one_image", "test_breaking"])
 def test_unittest_runs_as_many_tests_as_pytest_finds(module):
     listed = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", f"tests/{module}.py"],
+        [sys.executable, "-m", "pytest", "--collect-only", f"tests/{module}.py"],
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     found = [line for line in listed.stdout.splitlines() if line.startswith(f"tests/{module}.py::")]
