@@ -28,6 +28,8 @@ from atlas.patterns.classes import ClassPatterns, class_patterns
 from atlas.seeing import Seeing, one_each
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from atlas.breaking import Inside
     from atlas.models.network import Network
     from atlas.preferred.records import Preferred
@@ -479,6 +481,25 @@ class Atlas(Holdings):
         from atlas.pages.report import write_report
 
         return write_report(self.store.root, path, max_size=max_size, layers=layers, split=split, seed=seed)
+
+    def export(self, out: str | os.PathLike[str] | None = None, *, format: str, **options: Any) -> dict[str, Any]:
+        """Write the atlas in another format: netcdf, parquet, csv, embedding-atlas or tensorboard; return what was written.
+
+        The options are those of `atlas.export.export`: ``images``, ``layers`` and each format's own.
+        """
+        from atlas.export import export
+
+        return export(self, out, format=format, **options)
+
+    def volume(self, images: Any, layers: Sequence[str] = (), **choices: Any) -> xr.Dataset:
+        """Return images through the network as volumes: activation [image, level, y, x], 0 to 1. Needs torch and xarray.
+
+        `images` are rows, ranges and image_ids, as in ``"0,5,10-19"``, or a kept selection; the choices are those of
+        `atlas.volumes.plan`: ``channels`` of each layer, ``size`` of the grid, ``cam``. `export` writes them as netCDF.
+        """
+        from atlas.export.netcdf import volume
+
+        return volume(self, images, layers, **choices)
 
     # -- what it is -------------------------------------------------------------------------------------------------------
 

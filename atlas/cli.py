@@ -587,6 +587,45 @@ def report(
 
 
 @app.command()
+@early
+def export(
+    atlas: AtlasArgument,
+    format: Annotated[str, typer.Option("--format", "-f", help="netcdf, parquet, csv, embedding-atlas or tensorboard.")],
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows, ranges and image_ids: 0,5,10-19; a kept selection's name; or all, the default but of netcdf."
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="The layer; for netcdf repeat; default: the descriptor.")
+    ] = None,
+    network: NetworkOption = None,
+    method: Annotated[str | None, typer.Option(help="embedding-atlas: whose layout: umap, tsne or pca.")] = None,
+    vectors: Annotated[bool, typer.Option("--vectors", help="parquet, embedding-atlas: also the layer's vectors.")] = False,
+    channels: Annotated[int | None, typer.Option(help="netcdf: the most active channels of each layer; default: 8.")] = None,
+    size: Annotated[int | None, typer.Option(help="netcdf: longer side of the grid; default: at most 64.")] = None,
+    cam: Annotated[
+        str | None, typer.Option(help="netcdf: layer of the class activation map, or none; default: the last with places.")
+    ] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="netcdf: every channel as the network has it.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="netcdf: also a file for each image, which ParaView reads.")] = False,
+    device: Annotated[str | None, typer.Option(help="netcdf: auto, cpu or cuda.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file, or folder for tensorboard, to write.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write an atlas for other programs: tables, netCDF volumes of activations, TensorBoard's projector, embedding-atlas."""
+    from atlas.tables import text_export
+    from atlas.verbs import export as run
+
+    told = run(
+        atlas, out, format=format, images=images, layers=layer or (), network=network, method=method, vectors=vectors,
+        channels=channels, size=size, cam=cam, lossless=lossless, each=each, device=device, progress=progress(),
+    )  # fmt: skip
+    tell(told, as_json=as_json, text=text_export)
+
+
+@app.command()
 def serve(
     atlas: Annotated[
         Path | None, typer.Argument(metavar="[ATLAS]", help="An atlas, or a folder of atlases; default: cache/ here.")

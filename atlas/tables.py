@@ -258,6 +258,14 @@ def text_counts(counts: dict[str, Any]) -> str:
     return "; ".join([f"{counts['images']}{of}", *([splits] if splits else []), *rest])
 
 
+def text_export(told: dict[str, Any]) -> str:
+    """Return what `atlas export` says: the files, how many images of how many, what was left out, how it is opened."""
+    first, *more = told["files"]
+    files = f"{first} and {len(more)} more" if len(more) > 3 else ", ".join([first, *more])
+    lines = [f"{told['format']}: {told['images']} of {told['of']} images: {files}", *told["notes"]]
+    return "\n".join([*lines, f"open with {told['open']}"])
+
+
 def text_report(told: dict[str, Any]) -> str:
     """Return what `atlas report` says: the file and its size, then what was chosen and left out."""
     lines = [f"{one_line(told['file'])}  ({size(told['bytes'])}, {told['images']:,} of {told['of']:,} images)"]

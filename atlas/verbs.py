@@ -430,6 +430,19 @@ def report(atlas: str | os.PathLike[str] | Atlas, out: str | os.PathLike[str], *
         return opened.report(out, **options)
 
 
+def export(
+    atlas: str | os.PathLike[str] | Atlas,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    network: str | int | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write an atlas in another format, as `Atlas.export` does; return what was written."""
+    opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas, network=network)
+    with damage_told(opened.store.root):
+        return opened.export(out, **options)
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, in which nothing is run as a formula, or as Parquet, by the file's suffix."""
     if path.suffix.lower() == ".csv":

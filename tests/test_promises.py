@@ -23,7 +23,7 @@ ORDER = (
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
     ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("propagating", "breaking"),
     ("propagated", "breaking_points"),
-    ("unit_sheet",), ("films",), ("atlas",), ("worker",),
+    ("unit_sheet", "volumes"), ("films", "export"), ("atlas",), ("worker",),
     ("tables", "tables_inside", "planning", "pool"),
     ("stages", "showing"), ("recording", "arguing"), ("pipeline",), ("iconing",),
     ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside"), ("asking", "one_image"), ("demo",),
@@ -89,6 +89,7 @@ def loaded_by(code: str) -> set[str]:
         ("import atlas.films", {"torch", "umap", "numba", "bokeh"}),
         ("import atlas.asking, atlas.worker.client, atlas.tables", {*HEAVY, "pandas", "numpy"}),
         ("import atlas.atlas, atlas.verbs", {"torch", "umap", "numba", "bokeh"}),
+        ("import atlas.export, atlas.maps.volume", {"torch", "umap", "numba", "bokeh", "xarray", "h5py"}),
     ],
 )
 def test_what_is_light_stays_light(code, never):
