@@ -88,11 +88,12 @@ def test_the_levels_of_an_image_are_its_own_channels_and_their_means_those_of_th
     assert volume.channel[:4].tolist() == best.tolist()
 
 
-def test_the_class_activation_map_is_zhous_where_a_mean_and_one_linear_layer_follow(tmp_path):
+def test_the_class_activation_map_is_zhous_where_a_mean_and_one_linear_layer_follow():
     from PIL import Image
 
     from atlas.activations.attribution import place_attributions
     from atlas.models.network import load_network
+    from atlas.models.preprocess import Preprocess
 
     class Pooled(torch.nn.Module):
         def __init__(self) -> None:
@@ -104,9 +105,8 @@ def test_the_class_activation_map_is_zhous_where_a_mean_and_one_linear_layer_fol
 
     torch.manual_seed(0)
     module = Pooled().eval()
-    network = load_network(
-        module, preprocess={"height": 16, "width": 16, "channels": 3, "mean": (0.0,) * 3, "std": (1.0,) * 3}
-    )
+    colours = Preprocess(height=16, width=16, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    network = load_network(module, preprocess=colours)
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8))
     (maps,) = activation_maps(network, picture, ["conv"]).values()
     found = place_attributions(network, picture, ["conv"], outputs=[2])["conv"][0]
