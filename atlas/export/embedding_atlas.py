@@ -58,7 +58,7 @@ def write(
         pq.write_table(columns_of(table, more), beside)
     near = "" if found is None else " --neighbors neighbors"
     how = f"embedding-atlas {shlex.quote(str(path))} --x projection_x --y projection_y{near} --image thumbnail"
-    missing = [] if found is not None else [f"layer {points.layer} keeps no neighbours: the column is left out"]
+    missing = [] if found is not None else [f"layer {points.layer} has no neighbours to write: the column is left out"]
     return {
         "files": [str(path)], "images": len(rows) - len(points.without), "rows": len(table), "layer": points.layer,
         "layout": of, "notes": left_out(points) + missing, "open": how,
@@ -66,16 +66,13 @@ def write(
 
 
 def neighbours(points: Points) -> pa.Array | None:
-    """Return the column of neighbours, or None where none are kept."""
+    """Return the column of neighbours, all lists of one length as its PageRank wants them; None where none are kept."""
     import pyarrow as pa
 
     kept = points.neighbours()
     if kept is None:
         return None
-    offsets, ids, distances = kept
-    start = offsets.astype(np.int32)
-    lists = [pa.ListArray.from_arrays(start, pa.array(ids)), pa.ListArray.from_arrays(start, pa.array(distances))]
-    return pa.StructArray.from_arrays(lists, ["ids", "distances"])
+    return pa.StructArray.from_arrays([as_lists(found) for found in kept], ["ids", "distances"])
 
 
 def thumbnails(atlas: Atlas, rows: np.ndarray) -> pa.Array:

@@ -76,21 +76,22 @@ class Points:
         """Return the points' vectors, float32 [point, unit]."""
         return self.atlas.vectors(self.layer)[self.points].astype(np.float32)
 
-    def neighbours(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Return each point's kept neighbours among these points, nearest first; None where none are kept.
+    def neighbours(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return each point's nearest among these points: their places here int64, distances float32, [point, k].
 
-        Offsets int64 [point + 1] into places int64 and distances float32: place 0 is the first of these points.
+        Those kept where all points are here, in order; of a part, the nearest within it, searched anew with the same metric.
+        None where the layer keeps no neighbours, or here is one point only.
         """
         names = self.atlas.names("neighbours", layers=[self.layer])
-        if not names:
+        if not names or len(self) < 2:
             return None
         record = self.atlas.store.read(names[-1], Neighbours)
-        place = np.full(len(self.activations), -1)
-        place[self.points] = np.arange(len(self))
-        indices = np.asarray(record.indices)[self.points]
-        known = np.where(indices >= 0, place[indices], -1)
-        offsets = np.concatenate([[0], np.cumsum((known >= 0).sum(1))])
-        return offsets, known[known >= 0], np.asarray(record.distances)[self.points][known >= 0]
+        if not np.array_equal(self.points, np.arange(len(self.activations))):
+            from atlas.maps.neighbours import build_neighbours
+
+            k = min(record.indices.shape[1], len(self) - 1)
+            record = build_neighbours(self.vectors(), layers=[self.layer], metric=record.metric, k=k)
+        return np.asarray(record.indices).astype(np.int64), np.asarray(record.distances)
 
 
 def image_columns(atlas: Atlas, taken: Sequence[str] = ()) -> pd.DataFrame:
