@@ -29,7 +29,7 @@ SAID = ("image_id", "path", "label", "split", "prediction", "confidence")  # coo
 
 def check_extra() -> None:
     """Refuse, before the network runs, to write what the installed packages cannot."""
-    if not (find_spec("xarray") and find_spec("h5netcdf")):
+    if not all(find_spec(name) for name in ("xarray", "h5netcdf", "h5py")):  # h5netcdf does not bring h5py itself
         raise AtlasError(EXTRA)
 
 
