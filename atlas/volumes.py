@@ -64,13 +64,14 @@ def plan(
     if size is not None and not 2 <= size <= LARGEST:
         raise AtlasError(f"a grid of {size} was asked for: 2 to {LARGEST} would do")
     check_rows(atlas, rows)
-    fitting = _fitting(atlas)
-    chosen = chosen_layers(atlas, layers) or worth_a_look(fitting, atlas.layers)
+    table, image = atlas.network_record.layers, edges(atlas.network_record.preprocess)
+    chosen = chosen_layers(atlas, layers) or worth_a_look(table, atlas.layers, image)
     if not chosen:
         raise AtlasError(
             f"network {one_line(atlas.network_record.title)} has no layer with places: there is no volume of it"
         )
-    return Plan(list(rows), chosen, channels, size, _cam_layer(atlas, cam, spatial_layers(fitting)), device)
+    fitting = [lies_over(str(shape), image) for shape in table["shape"]]
+    return Plan(list(rows), chosen, channels, size, _cam_layer(atlas, cam, spatial_layers(table[fitting])), device)
 
 
 def check_rows(atlas: Atlas, rows: Sequence[int]) -> None:
@@ -87,12 +88,6 @@ def chosen_layers(atlas: Atlas, asked: Sequence[str]) -> list[str]:
     names = {str(find_layer(table, atlas.layer_name(layer))["name"]) for layer in asked}
     check_layers(sorted(names), table)
     return [name for name in table["name"] if name in names]
-
-
-def _fitting(atlas: Atlas):  # type: ignore[no-untyped-def]
-    """The layers whose places can lie over the image."""
-    table, image = atlas.network_record.layers, edges(atlas.network_record.preprocess)
-    return table[[lies_over(str(shape), image) for shape in table["shape"]]]
 
 
 def _cam_layer(atlas: Atlas, asked: str | None, spatial: Sequence[str]) -> str | None:
