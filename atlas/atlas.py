@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from atlas.breaking import Inside
+    from atlas.maps.records import Graph
     from atlas.models.network import Network
     from atlas.preferred.records import Preferred
     from atlas.progress import Progress
@@ -287,6 +288,19 @@ class Atlas(Holdings):
     def leaks(self, layer: str | None = None) -> pd.DataFrame:
         """Return the pairs of a training and a held-out image that look the same: rows, distance, likeness, difference."""
         return truth.leaks(self, layer)
+
+    def graph(
+        self, layer: str | None = None, *, k: int = 10, split: str = "auto", seed: int = 0, progress: Progress | None = None
+    ) -> Graph:
+        """Return the image graph of a layer, made and kept in the atlas where it does not stand yet.
+
+        Its nodes are the points of `split` (by default held-out where there are both, else all); an edge joins two that are
+        each among the other's `k` nearest. It has ``edges`` [edge, 2], ``community`` and ``xy`` [node], ``homophily``,
+        ``hubness``; `atlas.graphing.nodes` has one row per node.
+        """
+        from atlas.graphing import graph
+
+        return graph(self, layer, k=k, split=split, seed=seed, progress=progress)
 
     # -- a new image ------------------------------------------------------------------------------------------------------
 

@@ -566,6 +566,29 @@ def depth(
 
 @app.command()
 @early
+def graph(
+    atlas: AtlasArgument,
+    layer: LayerOption = None,
+    network: NetworkOption = None,
+    k: Annotated[int, typer.Option("-k", "--k", help="Nearest images that each image lists.")] = 10,
+    split: Annotated[str, typer.Option(help="held-out, train, unknown or all; auto: held-out if any, else all.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of communities, layout and controls.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw the graph: PNG, SVG or PDF.")] = None,
+    table: Annotated[Path | None, typer.Option("--table", help="Write its nodes: CSV or Parquet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Join the images that are among each other's nearest: homophily, communities, hubs. The explorer shows it."""
+    from atlas.graph_sheet import graph as run
+    from atlas.tables import text_graph
+    from atlas.verbs import damage_told
+
+    answer = run(atlas, layer=layer, network=network, k=k, split=split, seed=seed, out=out, table=table, progress=progress())
+    with damage_told(atlas):
+        tell(answer, as_json=as_json, text=text_graph)
+
+
+@app.command()
+@early
 def report(
     atlas: AtlasArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),

@@ -28,7 +28,7 @@ def _subject(store: Store, header: Mapping[str, Any]) -> tuple[Any, ...]:
     if header["stage"] in ("predictions", "statistics", "activations"):
         networks = [store.header(name)["fields"].get("identity") for name in inputs_of(header, "network")]
         return header["stage"], *networks, header["fields"].get("layer"), header["fields"].get("functional")
-    if header["stage"] in ("neighbours", "spread", "suspects", "leaks", "attributions"):
+    if header["stage"] in ("neighbours", "spread", "suspects", "leaks", "attributions", "graph"):
         return header["stage"], *inputs_of(header, "activations")
     if header["stage"] == "cells":  # those with an attribution replace those without
         return header["stage"], *inputs_of(header, "layout"), digest(header["parameters"])

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from atlas.activations.assemble import make_activations, make_predictions, merge_statistics, vectors_of
 from atlas.activations.attributed import attributions_of, make_attributions
 from atlas.activations.records import (
@@ -19,9 +21,9 @@ from atlas.activations.records import (
     Predictions,
     Statistics,
 )
-from atlas.data.records import Images
+from atlas.data.records import SPLITS, Images
 from atlas.errors import about
-from atlas.maps.records import Cells, Layout, Neighbours
+from atlas.maps.records import Cells, Graph, Layout, Neighbours
 from atlas.models.records import ClassMap
 from atlas.patterns.leaks import NEAREST as LEAKS_K
 from atlas.patterns.leaks import Leaks, both_splits, find_leaks
@@ -35,8 +37,6 @@ from atlas.store import Recipe, Store, inputs_of
 from atlas.tables import text_accuracy
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from atlas.activations.extract import Pass
     from atlas.activations.records import Vectors
 
@@ -257,6 +257,59 @@ def build_cells(
 
     store.build(recipe, Cells, make)
     return recipe.name
+
+
+def build_graph(
+    store: Store,
+    names: list[str],
+    neighbours: str,
+    images: str,
+    predictions: str | None,
+    *,
+    k: int,
+    split: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> str:
+    """The image graph of one layer's points, or of several layers' jointly: of all points, or of one split's.
+
+    Of all points the lists are those of `neighbours`. Those of one split among themselves are found anew, in its metric:
+    in the kept lists most places are taken by images of the other.
+    """
+    from atlas.maps.graph import make_graph
+    from atlas.maps.graph_measures import SHUFFLES
+    from atlas.maps.neighbours import build_neighbours as find
+
+    metric = store.header(neighbours)["fields"]["metric"]
+    parameters = {"k": k, "split": split, "metric": metric, "shuffles": SHUFFLES, "seed": seed}
+    inputs = {"images": images, "activations": names, "predictions": predictions or []}
+    inputs |= {"neighbours": neighbours} if split == "all" else {}
+    recipe = Recipe("graph", 1, parameters, inputs, ("networkx", "openTSNE", "faiss-cpu"))
+
+    def make() -> Graph:
+        seen, of_points, lists = _points(store, images, names[0], neighbours)
+        vectors = read_vectors(store, names)
+        wanted = split == "all" or seen.splits[of_points] == SPLITS.index(split)
+        points = np.flatnonzero(np.broadcast_to(wanted, len(of_points)))
+        said = store.read(predictions, Predictions).prediction if predictions else None
+        with about(f"the graph of {', '.join(lists.layers)}"):
+            if split != "all":
+                vectors = vectors[points]
+                lists = find(vectors, layers=lists.layers, metric=metric, k=_enough(of_points[points], k), seed=seed,
+                             progress=progress)  # fmt: skip
+            rows = of_points[points]
+            return make_graph(
+                vectors, lists, rows, points=points, codes=seen.codes[rows],
+                predicted=None if said is None else np.asarray(said)[rows], split=split, k=k, seed=seed, progress=progress,
+            )  # fmt: skip
+
+    store.build(recipe, Graph, make)
+    return recipe.name
+
+
+def _enough(rows: np.ndarray, k: int) -> int:
+    """Return how many nearest points hold `k` of other images, whatever of a point's own image is among them."""
+    return k + int(np.bincount(rows).max()) - 1 if len(rows) else k
 
 
 def build_truths(store: Store, images: str, predictions: str | None, activations: str, neighbours: str) -> list[str]:

@@ -21,12 +21,12 @@ PACKAGE = ROOT / "atlas"
 ORDER = (
     ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",), ("notes",),
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
-    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued"), ("propagating", "breaking"),
+    ("tables", "tables_inside", "planning"), ("stages", "showing"),
+    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued", "graphing"), ("propagating", "breaking"),
     ("propagated", "breaking_points"),
     ("unit_sheet", "volumes"), ("films", "export"), ("atlas",), ("worker",),
-    ("tables", "tables_inside", "planning", "pool"),
-    ("stages", "showing"), ("recording", "arguing"), ("pipeline",), ("iconing",),
-    ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside"), ("asking", "one_image"), ("demo",),
+    ("pool",), ("recording", "arguing"), ("pipeline",), ("iconing",),
+    ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside", "graph_sheet"), ("asking", "one_image"), ("demo",),
     ("experiments",), ("cli",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")

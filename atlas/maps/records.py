@@ -135,3 +135,43 @@ class Cells:
     def members_of(self, cell: int) -> np.ndarray:
         """Return the points of one cell, in order."""
         return np.flatnonzero(self.point_cell[self.grid[cell]] == cell)
+
+
+@of_stage("graph")
+@axes(
+    points="int32 [node]",
+    edges="int32 [edge, 2]",
+    distance="float32 [edge]",
+    occurrence="int32 [node]",
+    bad="int32 [node]",
+    community="int32 [node]",
+    component="int32 [node]",
+    xy="float32 [node, 2]",
+)
+@dataclass(frozen=True)
+class Graph:
+    """The image graph of a layer: points that are among each other's nearest are joined; communities, measures, layout."""
+
+    layers: list[str]  # one, or those jointly
+    metric: str  # cosine | L2
+    split: str  # train | held-out | unknown | all: whose points are its nodes
+    k: int  # nearest points of other images that a point lists
+    seed: int
+    exact: bool  # whether the lists are
+    recall: float | None  # of the lists, where they are not
+    short: int  # nodes that list fewer than k
+    shuffles: int  # permutations of the labels behind each control
+    homophily: dict[str, Any]  # label, prediction → share, edges, control, deviation
+    purity: dict[str, Any]  # label, prediction → share, nodes, control, deviation: of the communities
+    hubness: dict[str, Any]  # skewness, expected, most, from, hubs, share, orphans, bad, bad_in_hubs, bad_hubs
+    modularity: float | None  # of the communities
+    layout: dict[str, Any]  # how the places were found
+    quality: dict[str, Any]  # how faithful they are, as of a layout
+    points: np.ndarray  # int32 [node]: its number among the layer's points
+    edges: np.ndarray  # int32 [edge, 2]: two nodes, the smaller first
+    distance: np.ndarray  # float32 [edge]
+    occurrence: np.ndarray  # int32 [node]: lists that it stands in
+    bad: np.ndarray  # int32 [node]: of them, those of points with another label
+    community: np.ndarray  # int32 [node]: the largest is 0; -1 without an edge
+    component: np.ndarray  # int32 [node]: which nodes hang together
+    xy: np.ndarray  # float32 [node, 2]: the graph's own layout

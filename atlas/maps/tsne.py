@@ -52,15 +52,20 @@ def optimise(
     repulsion: str,
     seed: int = 0,
     threads: int = 1,
+    exaggeration: float | None = None,
     advance: Advance = lambda done: None,
 ) -> np.ndarray:
-    """Return the layout of the affinities from `start`, `repulsion` by ``bh`` or ``fft``, openTSNE's defaults otherwise."""
+    """Return the layout of the affinities from `start`, `repulsion` by ``bh`` or ``fft``, openTSNE's defaults otherwise.
+
+    `exaggeration` is by how much the attraction stays stronger after the early iterations.
+    """
     from openTSNE import TSNE
 
     method = TSNE(
         early_exaggeration=12,
         early_exaggeration_iter=EARLY,
         n_iter=LATE,
+        exaggeration=exaggeration,
         learning_rate="auto",
         negative_gradient_method=repulsion,
         n_jobs=threads,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from atlas.pages.figures_architecture import architecture
 from atlas.pages.figures_courses import breaking_figure, first_figure, pattern_figure
 from atlas.pages.figures_curves import training_curves, training_curves_html
+from atlas.pages.figures_graph import image_graph
 from atlas.pages.figures_maps import maps_sheet
 from atlas.pages.figures_patterns import patterns_heatmap
 from atlas.pages.figures_preferred import preferred_sheet
@@ -18,6 +19,7 @@ __all__ = [
     "breaking_figure",
     "contact_sheet",
     "first_figure",
+    "image_graph",
     "maps_sheet",
     "pattern_figure",
     "patterns_heatmap",
