@@ -25,6 +25,7 @@ from atlas.pages import (
     class_atlas_answers,
     colour_answers,
     doubts,
+    graph_answers,
     image_answers,
     preferred_answers,
     selection_answers,
@@ -186,6 +187,7 @@ ROUTES: Routes = [
     *class_answers.ROUTES,
     *preferred_answers.ROUTES,
     *cell_answers.ROUTES,
+    *graph_answers.ROUTES,
     *association_answers.ROUTES,
     *class_atlas_answers.ROUTES,
 ]

@@ -10,7 +10,7 @@ from atlas.activations.records import Activations, Predictions
 from atlas.data.records import SPLITS
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
 from atlas.models.records import NetworkRecord
-from atlas.pages import colourings, colours, newcomers, unit_answers
+from atlas.pages import colourings, colours, graphs, newcomers, unit_answers
 from atlas.pages.cell_answers import cells_part
 from atlas.pages.colour_answers import digest
 from atlas.pages.doubts import faithful, spread_part
@@ -43,6 +43,7 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
         "across": unit_answers.across_part(view),
         "preferred": preferred_part(view),
         "cells": cells_part(view),
+        "graphs": graphs.graphs_part(view),
         "start": {
             "space": start.space,
             "layout": start.layout,
@@ -125,7 +126,8 @@ def space_part(view: View, space: Space) -> dict[str, Any]:
         "leaks": space.doubts.get("leaks"),
         "spread": spread_part(view, space.doubts["spread"]) if "spread" in space.doubts else None,
         "classes": space.doubts.get("spread"),  # the record that the classes panel asks for more of
-        "layouts": [layout_part(view, name) for name in space.layouts],
+        "layouts": [layout_part(view, name) for name in space.layouts]
+        + ([graphs.layout_part(view, space.graph)] if space.graph else []),
         "neighbours": neighbours_part(view, space.neighbours) if space.neighbours else None,
     }
 

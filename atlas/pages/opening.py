@@ -58,7 +58,7 @@ def start(view: View, asked: Mapping[str, str]) -> Start:
     """Return what `view` opens on; whatever is asked for and not there is left out with a notice."""
     told = Asked(asked)
     space = asked_space(view, told)
-    layout = told.take("layout", space.layouts, space.layouts[0])
+    layout = told.take("layout", space.maps, space.layouts[0])
     split = told.take("split", ["held-out", "train", "all"], view.opening_split)
     if split != "all" and view.opening_split == "all":
         split = "all"
@@ -66,7 +66,7 @@ def start(view: View, asked: Mapping[str, str]) -> Start:
     image = told.maybe("image", lambda wanted: wanted if view.row_of(wanted) is not None else None)
     row = None if image is None else view.row_of(image)
     unit = told.maybe("unit", lambda wanted: colourings.unit_named(view, wanted, space.network))
-    beside = told.maybe("beside", lambda wanted: wanted if any(wanted in other.layouts for other in view.spaces) else None)
+    beside = told.maybe("beside", lambda wanted: wanted if any(wanted in other.maps for other in view.spaces) else None)
     return Start(space.id, layout, split, colour, row, unit, beside, told.notices)
 
 

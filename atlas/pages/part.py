@@ -12,7 +12,7 @@ import numpy as np
 from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose
-from atlas.maps.records import Cells, Layout, Neighbours
+from atlas.maps.records import Cells, Graph, Layout, Neighbours
 from atlas.pages.kept import kept
 from atlas.pages.view import Space, View
 from atlas.patterns.leaks import Leaks
@@ -55,6 +55,8 @@ class Part(View):
             return self._fewer_points(name, record)
         if isinstance(record, Cells):
             return fewer_points_of_cells(record, self.points(self.inputs(name, "activations")[0]))
+        if isinstance(record, Graph):
+            return fewer_nodes(record, self.points(self.inputs(name, "activations")[0]))
         if isinstance(record, Statistics):
             return replace(record, top_image=self.place[record.top_image].astype(np.int32))
         return self._fewer_pairs(record) if isinstance(record, Leaks) else record
@@ -114,6 +116,18 @@ def fewer_points_of_cells(record: Cells, points: np.ndarray) -> Cells:
     place = np.full(of_points.shape[1] + 1, -1, np.int32)
     place[points] = np.arange(len(points), dtype=np.int32)
     return replace(record, point_cell=of_points[:, points], representatives=place[np.asarray(record.representatives)])
+
+
+def fewer_nodes(record: Graph, points: np.ndarray) -> Graph:
+    """Return the graph of some of its layer's points; what was measured over all of them stays, communities too."""
+    nodes = np.flatnonzero(np.isin(record.points, points))
+    place = np.full(len(record.points), -1, np.int32)
+    place[nodes] = np.arange(len(nodes), dtype=np.int32)
+    edges = place[np.asarray(record.edges)]
+    kept = (edges >= 0).all(axis=1)
+    fewer = only(record, nodes, "occurrence", "bad", "community", "component", "xy")
+    own = np.searchsorted(points, np.asarray(record.points)[nodes]).astype(np.int32)
+    return replace(fewer, points=own, edges=edges[kept], distance=np.asarray(record.distance)[kept])
 
 
 def wanted_spaces(spaces: list[Space], layers: Sequence[str]) -> list[Space]:

@@ -151,6 +151,17 @@ def pairs(view: View, part: dict[str, Any], what: str) -> Iterator[Wish]:
         )
 
 
+def graphs(view: View) -> Iterator[Wish]:
+    """Yield the image graph of each layer that has one: its edges, its communities, its own layout."""
+    for space in view.spaces:
+        if space.graph:
+            what = f"the image graph of {space.id}"
+            yield Wish(f"graph/{space.graph}/communities.json", what=what)
+            yield Wish(f"graph/{space.graph}/edges.bin", 4, most=4 * LARGEST, what=what)
+            yield from (Wish(f"graph/{space.graph}/{name}.bin", 2, what=what) for name in ("lists", "community"))
+            yield Wish(f"column/{space.graph}/xy.bin", 2, rough=True)
+
+
 def own_columns(view: View) -> Iterator[Wish]:
     """Yield the user's own columns, to colour, to filter and to search by."""
     yield Wish(f"columns/{view.images_name}.json", most=LARGEST, what="the values of your own columns")
@@ -160,7 +171,9 @@ def own_columns(view: View) -> Iterator[Wish]:
         yield Wish(f"own/{view.images_name}/{number}.json", most=LARGEST, what=f"the column {one_line(name, 40)}")
 
 
-WISHES: list[Callable[[View], Iterator[Wish]]] = [columns, amounts, patterns, classes, units, preferred, cells, own_columns]
+WISHES: list[Callable[[View], Iterator[Wish]]] = [
+    columns, amounts, patterns, classes, units, preferred, cells, graphs, own_columns,
+]  # fmt: skip
 
 
 def report_addresses(view: View) -> list[Wish]:

@@ -16,7 +16,7 @@ from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import SPLITS, Images
 from atlas.errors import AtlasError, one_line
 from atlas.maps.records import METHOD_NAMES, Layout, Neighbours
-from atlas.pages import doubts
+from atlas.pages import doubts, graphs
 from atlas.pages.columns import confidence_codes, newest, output_name, own_names, quantise, read_only, text
 from atlas.pages.kept import kept
 from atlas.pages.opening import Start, start
@@ -39,6 +39,12 @@ class Space:
     predictions: str | None
     statistics: str | None
     doubts: dict[str, str]  # spread, suspects and leaks, those that were made of it
+    graph: str | None = None  # the image graph
+
+    @property
+    def maps(self) -> list[str]:
+        """What its points can be laid out by: its layouts, then the graph's own."""
+        return [*self.layouts, *([self.graph] if self.graph else [])]
 
 
 class View:
@@ -112,6 +118,7 @@ class View:
             predictions=newest(n for n in self.of_stage("predictions") if self._beside(n, network)),
             statistics=next(iter(self.statistics_of(sources[0])), None) if len(layers) == 1 else None,
             doubts=doubts.of_space(self, sources),
+            graph=graphs.of_space(self, sources),
         )
 
     def _beside(self, name: str, network: str | None) -> bool:
@@ -166,6 +173,8 @@ class View:
     @kept
     def xy(self, layout: str) -> np.ndarray:
         """Coordinates in the unit of the page: uint16 [2, point], one scale for both axes, centred."""
+        if self.headers.get(layout, {}).get("stage") == "graph":
+            return read_only(graphs.places(self, layout))
         xy = np.nan_to_num(np.asarray(self.read(layout, Layout).xy, np.float64))
         expected = len(self.point_image(self.inputs(layout, "activations")[0]))
         if xy.shape != (expected, 2):
@@ -206,7 +215,7 @@ class View:
             return read_only(confidence_codes(self.read(name, Predictions).confidence))
         if (stage, what) == ("activations", "image"):
             return self.point_image(name)
-        if (stage, what) == ("layout", "xy"):
+        if (stage, what) in (("layout", "xy"), ("graph", "xy")):
             return self.xy(name)
         if (stage, what) in (("layout", "recall"), ("suspects", "score")):
             return read_only(doubts.codes(self, name))
@@ -299,6 +308,6 @@ class View:
         if space.predictions:
             judged = bool((self.column(space.predictions, "right") >= 0).any())
             found += ["prediction", *(["right"] if judged else []), "confidence"]
-        found += doubts.colours(self, space)
+        found += doubts.colours(self, space) + (["community"] if space.graph else [])
         known = (self.splits != SPLITS.index("unknown")).any()
         return [*found, "split"] if known or not found else found

@@ -21,6 +21,7 @@ import { startFrom } from "./opening.js";
 import { startAbout } from "./about.js";
 import { startIcons } from "./icons.js";
 import { startPath } from "./path.js";
+import { startGraph } from "./graph.js";
 
 const { state } = page;
 
@@ -150,6 +151,7 @@ async function fill(asked, framed) {
   startNewImage();
   startIcons();
   startPath();
+  startGraph();
   await Promise.all([tell("start"), redraw()]);
   if (asked.image !== null) await page.does.open(asked.image, null);
   await page.does.reopen();

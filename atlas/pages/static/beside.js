@@ -4,7 +4,7 @@ import { canColour, colouring, loadShares } from "./colouring.js";
 import { CanvasMap } from "./canvas.js";
 import { showComparison } from "./compare.js";
 import { leave, tellOf } from "./hover.js";
-import { OWN } from "./map.js";
+import { OWN, absences, placed } from "./map.js";
 import { Thumbs } from "./thumbs.js";
 import { layoutWords } from "./controls.js";
 import { page, on, tell, at } from "./page.js";
@@ -101,12 +101,12 @@ async function again() {
   const { space, layout } = state.beside, by = canColour(space, state.colour) ? state.colour : space.colours[0];
   choices();
   try {
-    const [xy, rows, shares] = await Promise.all([column(layout.key, "xy", Uint16Array), space.identity ? null : column(space.activations, "image", Int32Array),
+    const [xy, rows, lists, shares] = await Promise.all([column(layout.key, "xy", Uint16Array), space.identity ? null : column(space.activations, "image", Int32Array), absences(layout),
       loadShares(space, layout, by), loadPredictions(space.predictions)]);
     if (mine !== turn || !map) return;
     const hidden = by === state.colour ? state.hidden : new Set();
     map.chosen = page.map.chosen;
-    map.set({ space, layout, rows, xy, count: space.points }, colouring(space, by, shares), { ...state, hidden }, state.split === "all" && images.switch);
+    map.set({ space, layout, rows, xy, lists, count: space.points }, colouring(space, by, shares), { ...state, hidden }, state.split === "all" && images.switch);
     map.near = await nearHere(space);
     if (mine !== turn || !map) return;
     mark();
@@ -134,7 +134,8 @@ function tellShown() { at("beside-count").textContent = shown + pictures; }
 // Ring the open image, its neighbours and what the pointer means; thumbnails are framed instead.
 function mark() {
   if (!map.now) return;
-  const near = map.near ?? [], own = page.state.row === null ? [] : map.pointsOf(page.state.row), over = hovered === null ? [] : map.pointsOf(hovered);
+  const here = (points) => points.filter((point) => placed(map.now, point));
+  const near = here(map.near ?? []), own = here(page.state.row === null ? [] : map.pointsOf(page.state.row)), over = here(hovered === null ? [] : map.pointsOf(hovered));
   map.rings = [...near.map((point) => ({ point, radius: 6, width: NEAR })), ...own.map((point) => ({ point, radius: 10, width: OWN })), ...over.map((point) => ({ point, radius: 8, width: 2.5 }))];
   map.marked = new Map([...near.map((point) => [point, NEAR]), ...own.map((point) => [point, OWN])]);
   map.later();

@@ -2,6 +2,7 @@
 // No library: a million points are painted without a GPU, and a report needs nothing more than this file.
 import { tables, SPLITS } from "./data.js";
 import { extentOf } from "./region.js";
+import { placed } from "./map.js";
 
 const ROOM = 0.06; // of the map's extent left free around it
 const ALPHA = { full: 217, faint: 102, dim: 28 }; // of 255: points, training images beside held-out ones, what is not selected
@@ -46,7 +47,7 @@ export class CanvasMap {
     const wanted = SPLITS.indexOf(state.split), { codes, names, ofPoints } = this.colouring, first = [], last = [];
     for (let point = 0; point < this.now.count; point++) {
       const row = this.rowOf(point), split = tables.split[row];
-      if ((wanted >= 0 && split !== wanted) || (state.kept && !state.kept[row])) continue;
+      if ((wanted >= 0 && split !== wanted) || (state.kept && !state.kept[row]) || !placed(this.now, point)) continue;
       if (names && state.hidden.has(codes[ofPoints ? point : row])) continue;
       (split === 0 ? first : last).push(point); // training images lie under the others
     }

@@ -44,8 +44,15 @@ export function canColour(space, by) {
 export async function loadShares(space, layout, by) {
   if (by === "faithfulness") return layout.measured ? column(layout.key, "recall", Uint16Array) : null;
   if (by === "suspicion") return column(space.suspects, "score", Uint16Array);
+  if (by === "community") return loadCommunities(space);
   if (by.startsWith("unit:")) return loadUnit(unitOf(space, by));
   return by.startsWith("column:") ? loadOwn(ownOf(by).number) : null;
+}
+
+async function loadCommunities(space) {
+  const { key } = manifest.graphs.find((one) => one.space === space.id);
+  const [names, codes] = await Promise.all([json(`graph/${key}/communities.json`), numbers(`graph/${key}/community.bin`, Uint16Array)]);
+  return { names, codes };
 }
 
 async function loadUnit({ layer, number }) {
@@ -65,6 +72,7 @@ export async function loadOwn(number) {
 export function colouring(space, by, shares) {
   if (by.startsWith("unit:")) return ofUnit(space, unitOf(space, by), shares);
   if (by.startsWith("column:")) return ofColumn(by.slice(7), shares);
+  if (by === "community") return ofCommunities(shares);
   return by in AMOUNT ? ofShare(space, by, shares) : ofNames(space, by);
 }
 
@@ -99,6 +107,10 @@ function ofColumn(name, { kind, names, ends, codes }) {
     names.map((_, code) => manifest.colours.names[code % manifest.colours.names.length]));
   const words = kind === "date" ? (seconds) => new Date(1000 * seconds).toISOString().slice(0, 10) : figure;
   return { codes: stepped(codes, OWN_STEPS, NO_OWN), palette: amounts(), names: null, scale: { low: words(ends[0]), high: words(ends[1]), words: name } };
+}
+
+function ofCommunities({ names, codes }) {
+  return named([...names, "no edge"], Uint16Array.from(codes, (code) => Math.min(code, names.length)), names.map((_, code) => manifest.colours.names[code % manifest.colours.names.length]));
 }
 
 function ofNames(space, by) {

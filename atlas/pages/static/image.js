@@ -2,6 +2,7 @@
 // its odd units, its way through the layers, its activation maps. Which image is open, and the way to the next one.
 import { manifest, images, tables, json, make, count, percent, splitOf, predictionOf } from "./data.js";
 import { page, on, tell, at } from "./page.js";
+import { placed } from "./map.js";
 import { keepHeights } from "./section.js";
 import { picture, outputs, path } from "./picture.js";
 import { Near } from "./near.js";
@@ -49,7 +50,7 @@ export class ImagePanel {
 
   sections(space, row, near) {
     const label = tables.label[row], predicted = predictionOf(space, row)?.code ?? -1;
-    const place = () => (page.state.point === null || page.state.point >= page.map.now.count ? null : page.map.place(page.state.point));
+    const place = () => (page.state.point === null || page.state.point >= page.map.now.count || !placed(page.map.now, page.state.point) ? null : page.map.place(page.state.point));
     return [new Near(this, { space, near, row, at: place }), new Deviation({ space, row, label, predicted }), new Journey(this, { space, row, label }), new Way({ space, row }), new ActivationMaps({ space, row })];
   }
 

@@ -11,7 +11,7 @@ import { canColour } from "./colouring.js";
 const LONGEST = 60000; // characters of a selection in a link: some browsers take no more
 const SETTLED = 250; // milliseconds after which a view is written down
 const SERVED = new Set(["atlas", "network"]); // what a report does not say of itself: it is one atlas, and its layers are told apart
-const STEPS = ["space", "layout", "split", "colour", "image", "unit", "beside", "sel", "note"]; // what makes a step of the history
+const STEPS = ["space", "layout", "split", "colour", "image", "unit", "beside", "edges", "sel", "note"]; // what makes a step of the history
 
 let last = null; // the step that the address holds; null until the page stands
 let chain = Promise.resolve(), applying = false, settling = 0, tooLong = false;
@@ -19,7 +19,7 @@ let chain = Promise.resolve(), applying = false, settling = 0, tooLong = false;
 export function startLink() {
   page.does.reopen = reopen;
   at("copy-link").onclick = copyLink;
-  for (const what of ["drawn", "image", "selection", "colour", "space", "layout", "split", "unit", "beside", "note", "filter"]) on(what, write);
+  for (const what of ["drawn", "image", "selection", "colour", "space", "layout", "split", "unit", "beside", "edges", "note", "filter"]) on(what, write);
   on("start", () => {
     const { x_range, y_range } = page.map.plot;
     for (const { properties } of [x_range, y_range]) for (const end of [properties.start, properties.end]) end.change.connect(moved);
@@ -59,7 +59,7 @@ async function snapshot() {
   const view = page.does.seen();
   return { atlas: manifest.atlas, network: manifest.networks.length > 1 ? state.space.network : null, space: state.space.id, layout: state.layout.key, split: state.split, colour: state.colour,
     image: id, row: state.row, point: state.point, unit: state.unit ?? null, beside: state.beside?.layout.key ?? null, note: map.chosen ? state.note ?? null : null,
-    filter: page.does.filterWords?.() || null, sel: tooLong ? null : sel, view: view && viewText(view), hidden: names && state.hidden.size ? `${mark(names)}_${ranges(state.hidden)}` : null };
+    edges: page.does.edgesWords?.() ?? null, filter: page.does.filterWords?.() || null, sel: tooLong ? null : sel, view: view && viewText(view), hidden: names && state.hidden.size ? `${mark(names)}_${ranges(state.hidden)}` : null };
 }
 
 let lastChosen = null, lastPacked = null;
@@ -73,7 +73,7 @@ function addressOf(now) {
   const wanted = { atlas: now.atlas, network: now.network, layer: now.space, layout: now.layout, split: now.split, colour: now.colour, image: now.image, unit: now.unit, beside: now.beside };
   for (const [name, value] of Object.entries(wanted)) if (value !== null && !(manifest.static && SERVED.has(name))) kept.set(name, value);
   if (before.has("backend")) kept.set("backend", before.get("backend") === "canvas" ? "canvas" : "webgl");
-  for (const name of ["view", "hidden", "filter", "note", "sel"]) if (now[name] !== null) behind.set(name, now[name]);
+  for (const name of ["view", "hidden", "edges", "filter", "note", "sel"]) if (now[name] !== null) behind.set(name, now[name]);
   const hash = behind.toString();
   return manifest.static ? `${location.pathname}${location.search}#${hash}` : `${location.pathname}?${kept}${hash ? `#${hash}` : ""}`;
 }
@@ -89,6 +89,7 @@ async function reopen() {
     if (said("filter") && page.does.filterFrom) { await page.does.filterFrom(said("filter")); await page.does.redraw(); }
     if (said("hidden") && !hide(said("hidden"))) miss("The link hides classes that this atlas does not have: all are shown.");
     else if (said("hidden")) await page.does.redraw();
+    if (said("edges")) await openEdges(said("edges"));
     if (said("view")) seeView(said("view"));
     if (said("note")) await reopenNote(said("note"));
     else if (said("sel")) await choose(said("sel"));
@@ -131,6 +132,11 @@ async function reopenNote(id) {
   if (!opened) miss("The link’s kept selection is not here: nothing is selected.");
 }
 
+async function openEdges(kind) {
+  await page.does.edges(kind);
+  if (page.does.edgesWords() !== kind) miss("The link’s edges are not here: none are shown.");
+}
+
 const openUnit = (words) => { const cut = words.lastIndexOf(":"); return page.does.unit?.(words.slice(0, cut), Number(words.slice(cut + 1))); };
 
 // -- Back and Forward ----------------------------------------------------------------------------------------------------------
@@ -171,6 +177,7 @@ async function applyRest(saved) {
   if (saved.note && saved.note !== state.note) await reopenNote(saved.note);
   else if (!saved.note && saved.sel !== now) { if (saved.sel) await choose(saved.sel); else map.clear(); }
   if (saved.unit !== (state.unit ?? null)) await (saved.unit ? openUnit(saved.unit) : page.does.closeUnit?.());
+  if ((saved.edges ?? null) !== page.does.edgesWords()) await page.does.edges(saved.edges);
   if (saved.beside !== (state.beside?.layout.key ?? null)) await page.does.side?.(saved.beside);
 }
 

@@ -1,5 +1,5 @@
 // The map: which points are drawn, in which colours, and what is under the pointer. Bokeh draws; this decides.
-import { images, tables, column, SPLITS } from "./data.js";
+import { images, tables, column, numbers, SPLITS } from "./data.js";
 import { colouring as colouringOf, loadShares } from "./colouring.js";
 import { move, places } from "./moving.js";
 
@@ -16,11 +16,15 @@ const MOST = { webgl: 200_000, canvas: 50_000 }, SAMPLE = { webgl: 50_000, canva
 const REMEMBERED = 20; // selections that can be gone back to
 const SIZES = [[200, 10], [3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
 
+// An image graph's own layout has no place for a point that is no node of it: in these lists it has the code ABSENT.
+const ABSENT = 65535;
+export const absences = (layout) => (layout.graph ? numbers(`graph/${layout.key}/lists.bin`, Uint16Array) : null);
+export const placed = ({ lists }, point) => !lists || lists[point] !== ABSENT;
+
 // The columns of a layer's points in one layout; a page asks for them before Bokeh is there to draw them.
 export async function loadPoints(space, layout) {
-  const [xy, rows] = await Promise.all([
-    column(layout.key, "xy", Uint16Array), space.identity ? null : column(space.activations, "image", Int32Array)]);
-  return { space, layout, rows, xy, count: space.points };
+  const [xy, rows, lists] = await Promise.all([column(layout.key, "xy", Uint16Array), space.identity ? null : column(space.activations, "image", Int32Array), absences(layout)]);
+  return { space, layout, rows, xy, lists, count: space.points };
 }
 
 export class AtlasMap {
@@ -96,7 +100,7 @@ export class AtlasMap {
     for (let point = 0; point < count; point++) {
       const row = rows ? rows[point] : point;
       if (wanted >= 0 && split[row] !== wanted) continue;
-      if (kept && !kept[row]) continue; // filtered away
+      if ((kept && !kept[row]) || !placed(this.now, point)) continue; // filtered away, or no node of the graph
       inSplit++;
       if (names) {
         counts[codes[row]]++;
@@ -298,7 +302,7 @@ export class AtlasMap {
 
   // Ring a point, the other points of its image, and its neighbours; only points of this layer can be ringed.
   mark(point, own, others) {
-    const kinds = [[point, 20, OWN], ...own.map((p) => [p, 15, OWN]), ...others.map((p) => [p, 11, 1.6])].filter(([p]) => p !== null && p < this.now.count);
+    const kinds = [[point, 20, OWN], ...own.map((p) => [p, 15, OWN]), ...others.map((p) => [p, 11, 1.6])].filter(([p]) => p !== null && p < this.now.count && placed(this.now, p));
     const at = kinds.map(([p]) => this.place(p));
     this.marked = new Map(kinds.map(([p, , width]) => [p, width]).reverse()); // what the thumbnails frame
     this.rings.data = { x: at.map(([x]) => x), y: at.map(([, y]) => y), size: kinds.map(([, size]) => size), width: kinds.map(([, , width]) => width) };
