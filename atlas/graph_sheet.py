@@ -96,8 +96,8 @@ def write_picture(atlas: Atlas, found: Graph, path: Path) -> None:
             crossing=(ends >= 0).all(axis=1) & (ends[:, 0] != ends[:, 1]), codes=codes, labels=images.labels,
             colours=palette,
             title=f"The image graph of {' + '.join(found.layers)}",
-            note=f"{len(rows):,} {'' if found.split == 'all' else found.split + ' '}images, an edge where each is among the "
-            f"other's {found.k} nearest: {len(found.edges):,}"
+            note=f"{len(rows)} {'' if found.split == 'all' else found.split + ' '}images, an edge where each is among the "
+            f"other's {found.k} nearest: {len(found.edges)}"
             + ("" if share is None else f", {share:.1%} of them within a class; the others are orange"),
         ),
         path,

@@ -233,20 +233,20 @@ def text_graph(answer: dict[str, Any], most: int = 12) -> str:
     import pandas as pd
 
     found, lists = answer["hubness"], answer["communities"]
-    number = f"{answer['nodes']:,} {answer['split']}" if answer["split"] != "all" else f"{answer['nodes']:,}"
+    number = f"{answer['nodes']} {answer['split']}" if answer["split"] != "all" else f"{answer['nodes']}"
     lines = [
-        f"graph of {answer['layer']}: {number} points, {answer['edges']:,} mutual edges of {answer['k']} nearest "
+        f"graph of {answer['layer']}: {number} points, {answer['edges']} mutual edges of {answer['k']} nearest "
         f"({answer['metric']}, {'exact' if answer['exact'] else 'approximate'})",
-        f"alone: {answer['alone']:,} points without an edge; components: {answer['components']:,}",
+        f"alone: {answer['alone']} points without an edge; components: {answer['components']}",
         *(_homophily(what, told) for what, told in answer["homophily"].items()),
-        f"communities: {len(lists):,}, modularity {_rounded(answer['modularity'], 3)}; "
+        f"communities: {len(lists)}, modularity {_rounded(answer['modularity'], 3)}; "
         + ", ".join(f"{one['nodes']} {one_line(one['name'], 40)}" for one in lists[:6]),
         f"hubness: skewness {_rounded(found['skewness'], 2)} (lists drawn at random: {_rounded(found['expected'], 2)}); "
-        f"{found['hubs']:,} hubs hold {found['share'] or 0:.1%} of all places in lists, {found['orphans']:,} are in no list",
+        f"{found['hubs']} hubs hold {found['share'] or 0:.1%} of all places in lists, {found['orphans']} are in no list",
     ]
     if found["bad"] is not None:
         bad = f" of all, {found['bad_in_hubs']:.1%} of the hubs'" if found["bad_in_hubs"] is not None else " of all"
-        lines.append(f"places in the list of another label: {found['bad']:.1%}{bad}; bad hubs: {found['bad_hubs']:,}")
+        lines.append(f"places in the list of another label: {found['bad']:.1%}{bad}; bad hubs: {found['bad_hubs']}")
     for title in ("crossing", "hubs", "orphans"):
         if answer[title]:
             lines += ["", f"{title}:", text_table(pd.DataFrame(answer[title][:most]))]
@@ -257,7 +257,7 @@ def _homophily(what: str, told: dict[str, Any]) -> str:
     if told["share"] is None:
         return f"edges of one {what}: none has one at both ends"
     control = f"{told['control']:.1%} ± {told['deviation']:.1%} with {what}s shuffled"
-    return f"edges of one {what}: {told['share']:.1%} of {told['edges']:,} ({control})"
+    return f"edges of one {what}: {told['share']:.1%} of {told['edges']} ({control})"
 
 
 def _rounded(value: float | None, digits: int) -> str:

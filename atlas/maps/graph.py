@@ -112,7 +112,7 @@ def communities(edges: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
     By Louvain's method (Blondel, Guillaume, Lambiotte, Lefebvre, 2008) as networkx has it. It may leave a community in
     pieces (Traag, Waltman, van Eck, 2019): each piece is one of its own here, so that a community always hangs together.
     """
-    import networkx as nx
+    import networkx as nx  # type: ignore[import-untyped]
 
     graph = nx.Graph()
     graph.add_nodes_from(np.unique(edges).tolist())

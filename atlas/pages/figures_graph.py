@@ -49,7 +49,7 @@ def image_graph(
     _lines(axes, spot[edges[~crossing]], FAINT, 0.32, len(edges))
     _lines(axes, spot[edges[crossing]], WRONG, 0.75, len(edges))
     own = np.array(colours)[codes]
-    axes.scatter(*spot.T, s=3, c=own, linewidths=0, zorder=2)
+    axes.scatter(spot[:, 0], spot[:, 1], s=3, c=own, linewidths=0, zorder=2)
     for node in roomy(spot, EDGE):
         _picture(axes, spot[node], np.asarray(thumbnail(int(node))), str(own[node]))
     _legend(axes, labels, colours, np.unique(codes[codes >= 0]))
@@ -70,7 +70,8 @@ def roomy(spot: np.ndarray, edge: float) -> np.ndarray:
 def _lines(axes: Axes, ends: np.ndarray, colour: str, alpha: float, count: int) -> None:
     from matplotlib.collections import LineCollection
 
-    axes.add_collection(LineCollection(ends, colors=colour, alpha=alpha, linewidths=0.35 if count > MANY else 0.6, zorder=1))
+    width = 0.35 if count > MANY else 0.6
+    axes.add_collection(LineCollection(list(ends), colors=colour, alpha=alpha, linewidths=width, zorder=1))
 
 
 def _picture(axes: Axes, middle: np.ndarray, pixels: np.ndarray, colour: str) -> None:

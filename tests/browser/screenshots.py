@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from atlas.atlas import open_atlas
+from atlas.graph_sheet import graph
 from tests.browser.conftest import find_browser, serving
 
 SIZE = {"width": 1440, "height": 900}
@@ -64,6 +65,7 @@ PICTURES: dict[str, tuple[str, list[Taken]]] = {
     "icons": ("?layer=relu_fc1&split=all", [lambda page: page.keyboard.press("c"), pointed]),
     "two-maps": ("?image={image}", [does("page.does.side()")]),
     "suspicion": ("", [suspects]),
+    "graph": ("?image={image}", [does("page.does.layout(page.graph.part.key)"), does("page.does.edges('all')")]),
 }  # fmt: skip
 
 
@@ -89,7 +91,10 @@ def keep(page: Page, path: Path) -> None:
 
 
 def main(atlas: Path, folder: Path) -> None:
-    """Write the pictures of one atlas."""
+    """Write the pictures of one atlas; that of the graph itself is the command's."""
+    graph(atlas, out=folder / "graph.png")
+    Image.open(folder / "graph.png").convert("RGB").resize((1230, 1284)).save(folder / "graph.webp", quality=80, method=6)
+    (folder / "graph.png").unlink()
     with serving(atlas.resolve().parent, "--args", str(atlas.resolve())) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         mistake = worst_mistake(atlas)
