@@ -63,6 +63,7 @@ def test_the_page_hears_of_the_graph_and_has_its_layout_and_its_colour(view: Vie
     others = [space for space in told["spaces"] if space["id"] != "fc"]
     assert not any("community" in space["colours"] or any("graph" in one for one in space["layouts"]) for space in others)
     json.dumps(told, allow_nan=False)
+    assert "mutual edges of 5 nearest, held-out images, L2 distance; seed 0" in json.dumps(told["about"])
     started = view.start({"layout": part["key"], "layer": "fc", "colour": "community", "beside": part["key"]})
     assert (started.layout, started.colour, started.beside, started.notices) == (part["key"], "community", part["key"], [])
 

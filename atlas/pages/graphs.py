@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ABSENT = 65_535  # a point that is no node, as uint16; an image without a community
 MOST = 1 << 22  # communities: more than any atlas has points; a number beyond was not written by us
-NAMED = 39  # communities that have a colour and a name of their own: as many as there are colours, less one for the rest
+NAMED = 22  # communities with a colour and a name of their own: with the rest, and none, a legend that needs no groups
 
 
 def of_space(view: View, sources: list[str]) -> str | None:

@@ -72,7 +72,8 @@ def space_lines(view: View, space: Space) -> Lines:
     lines = [[space.id, ", ".join(filter(None, [of, str(precision) if precision else None]))]]
     if space.neighbours:
         lines.append([f"{space.id} neighbours", neighbours_words(view.headers[space.neighbours])])
-    return lines + [[f"{space.id} {method(view, name)}", layout_words(view.headers[name])] for name in space.layouts]
+    lines += [[f"{space.id} {method(view, name)}", layout_words(view.headers[name])] for name in space.layouts]
+    return lines + ([[f"{space.id} image graph", graph_words(view.headers[space.graph])]] if space.graph else [])
 
 
 def method(view: View, layout: str) -> str:
@@ -86,6 +87,12 @@ def neighbours_words(header: Mapping[str, Any]) -> str:
     fields = header["fields"]
     exact = "exact" if fields["exact"] else f"approximate, recall {fields['recall']:.4f}"
     return f"{fields['metric']} distance, {exact}"
+
+
+def graph_words(header: Mapping[str, Any]) -> str:
+    """Return whose nearest are joined, and the parameters."""
+    fields = header["fields"]
+    return f"mutual edges of {fields['k']} nearest, {fields['split']} images, {fields['metric']} distance; seed {fields['seed']}"
 
 
 def layout_words(header: Mapping[str, Any]) -> str:

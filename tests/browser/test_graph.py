@@ -91,7 +91,7 @@ def test_the_open_images_edges_stand_out_and_its_panel_tells_of_it(url: str, gra
     degree = np.bincount(graph.edges.ravel(), minlength=len(graph.points))
     node = int(degree.argmax())
     page.evaluate("row => AtlasPage.page.does.open(row, row)", int(graph.points[node]))
-    expect(page.locator("#graph-line")).to_contain_text(f"In the image graph {degree[node]} edges")
+    expect(page.locator("#graph-line")).to_contain_text(f"In the image graph: {degree[node]} edges")
     expect(page.locator("#graph-line")).to_contain_text(
         f"in {graph.occurrence[node]} lists of 6, {graph.bad[node]} of another class"
     )

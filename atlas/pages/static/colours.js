@@ -4,7 +4,7 @@ import { canColour, colourNamed, loadShares, unitOf, unitWords, whyNot } from ".
 import { page, on, tell, at } from "./page.js";
 import { layers, layerCalled, layerWords, networkOf, onlyStatistics, recordedOf } from "./layers.js";
 
-const WORDS = { class: "class", prediction: "prediction", right: "right or wrong", confidence: "confidence", faithfulness: "map faithfulness", suspicion: "label suspicion", community: "community of the image graph", split: "split" };
+const WORDS = { class: "class", prediction: "prediction", right: "right or wrong", confidence: "confidence", faithfulness: "map faithfulness", suspicion: "label suspicion", community: "community", split: "split" };
 const A_UNIT = "unit"; // the option that opens the chooser
 
 let wanted = 0, chooser;
@@ -113,6 +113,6 @@ function note() {
   const { state } = page, told = manifest.predictions[state.space.predictions];
   const notes = { faithfulness: state.layout.measured ? `The share of each point’s ${state.layout.quality.k ?? 15} nearest in the layer that are its nearest here.` : "Not measured point by point for this layout.",
     suspicion: "How far an image’s neighbours in the layer, and the network, are from its label.",
-    community: "Groups of images with many edges among them and few to others (Louvain), named by what most of them are." };
+    community: "Groups of the image graph: images with many edges among them and few to others (Louvain), named by what most of them are." };
   at("colour-note").textContent = notes[state.colour] ?? state.drawn?.colouring.note ?? (told && !told.judged ? told.sentence : "");
 }

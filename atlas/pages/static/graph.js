@@ -3,7 +3,7 @@
 import { manifest, images, tables, numbers, make, segments, count, percent } from "./data.js";
 import { page, on, tell, at } from "./page.js";
 
-const MOST = 20_000, MOVING = 4_000; // edges painted at a time: standing still, while the map moves
+const MOST = 25_000, MOVING = 4_000; // edges painted at a time: standing still, while the map moves
 const SETTLED = 140; // milliseconds without movement after which all are painted
 const ABSENT = 65535; // a point that is no node, as in graphs.py
 const FAINT = { all: 0.26, crossing: 0.1 }, STRONG = 0.75; // opacity of edges within a class, by what is asked for; between classes
@@ -30,7 +30,9 @@ export class Graph {
   constructor(map) {
     Object.assign(this, { map, wanted: null, part: null, edges: null, now: null, waiting: 0, timer: 0, still: true });
     this.canvas = make("canvas", { class: "edges-under", id: "edges-under", "aria-hidden": "true" });
+    this.over = make("canvas", { class: "icons-over", "aria-hidden": "true" }); // the open image’s edges, over the dots and under the thumbnails
     document.querySelector(".map-place").prepend(this.canvas);
+    at("icons-over").before(this.over);
     at("icons").before(this.button());
     this.foot = make("div", { class: "edges-foot", hidden: true }, make("div", { class: "segments small", id: "edges-kind", role: "radiogroup", "aria-label": "Edges shown" }), make("p", { class: "icons-said", id: "edges-said", role: "status" }));
     document.querySelector("#map-card").append(this.foot);
@@ -42,7 +44,8 @@ export class Graph {
   button() {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     svg.setAttribute("viewBox", "0 0 24 24");
-    path.setAttribute("d", "M6 7l11-2M6 7l4 11M17 5l2 10M10 18l9-3M6 7l13 8M6 7h.01M17 5h.01M10 18h.01M19 15h.01");
+    const node = (x, y) => `M${x - 2} ${y}a2 2 0 104 0 2 2 0 10-4 0`;
+    path.setAttribute("d", `${node(6, 7)}${node(18, 5)}${node(19, 16)}${node(9, 19)}M8 6.700l8-1.300M18.200 7l.6 7M17 16.500l-6 2M6.500 9l2 8M7.600 8.200l9.600 6.600`);
     svg.append(path);
     const button = make("button", { type: "button", id: "edges", "aria-pressed": "false", hidden: true, title: "Edges of the image graph (G)", "aria-label": "Edges of the image graph", onclick: () => this.show(this.wanted ? null : "all") });
     button.append(svg);
@@ -96,17 +99,18 @@ export class Graph {
     const { canvas, map } = this, ratio = devicePixelRatio || 1, seen = Boolean(this.wanted && this.edges && this.now && map.now === this.now);
     this.foot.hidden = !this.wanted || !this.part;
     if (!seen && !this.painted) return;
-    canvas.width = Math.round(canvas.clientWidth * ratio); canvas.height = Math.round(canvas.clientHeight * ratio);
+    for (const one of [canvas, this.over]) {
+      one.width = Math.round(one.clientWidth * ratio); one.height = Math.round(one.clientHeight * ratio);
+      one.getContext("2d").scale(ratio, ratio);
+    }
     this.painted = seen;
     if (!seen) return;
-    const context = canvas.getContext("2d"), view = this.inView(), own = this.ownEdges();
-    context.scale(ratio, ratio);
-    const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--text"), dim = own.length ? 0.55 : 1;
-    const kept = this.some(view);
-    this.lines(context, kept.filter((e) => this.kind[e] === 1), ink, FAINT[this.wanted] * dim, 0.7);
-    this.lines(context, kept.filter((e) => this.kind[e] === 2), manifest.colours.wrong, STRONG * dim, 1.1);
-    this.lines(context, own.filter((e) => this.kind[e] !== 2), ink, 1, 2);
-    this.lines(context, own.filter((e) => this.kind[e] === 2), manifest.colours.wrong, 1, 2.4);
+    const view = this.inView(), own = this.ownEdges(), kept = this.some(view), dim = own.length ? 0.6 : 1;
+    const ink = getComputedStyle(document.documentElement).getPropertyValue("--text"), { wrong } = manifest.colours, within = (list, kind) => list.filter((e) => this.kind[e] === kind);
+    this.lines(canvas, within(kept, 1), ink, FAINT[this.wanted] * dim, 0.7);
+    this.lines(canvas, within(kept, 2), wrong, STRONG * dim, 1.1);
+    this.lines(this.over, within(own, 1), ink, 1, 1.8);
+    this.lines(this.over, within(own, 2), wrong, 1, 2.2);
     this.say(view.length, kept.length);
   }
 
@@ -136,8 +140,9 @@ export class Graph {
     return found;
   }
 
-  lines(context, list, colour, alpha, width) {
-    const { edges, map, now: { xy, count: n } } = this, half = edges.length / 2, { x_range, y_range, inner_width, inner_height } = map.plot, { clientWidth, clientHeight } = this.canvas;
+  lines(canvas, list, colour, alpha, width) {
+    if (!list.length) return;
+    const { edges, map, now: { xy, count: n } } = this, half = edges.length / 2, { x_range, y_range, inner_width, inner_height } = map.plot, { clientWidth, clientHeight } = canvas, context = canvas.getContext("2d");
     const left = (clientWidth - inner_width) / 2, low = (clientHeight + inner_height) / 2, unit = inner_width / (x_range.end - x_range.start), upward = inner_height / (y_range.end - y_range.start);
     context.beginPath();
     for (const e of list) for (const [k, point] of [[0, edges[e]], [1, edges[half + e]]]) {
@@ -151,7 +156,7 @@ export class Graph {
   say(inView, painted) {
     const { part } = this, label = part.homophily.label, which = this.wanted === "crossing" ? " between classes" : "";
     const hidden = painted < inView && this.still ? `, ${count(painted)} drawn` : "";
-    const all = label && label.share !== null ? `${percent(label.share)} of all join one class (${percent(label.control)} with labels shuffled)` : `${count(part.edges)} in all`;
+    const all = label && label.share !== null ? `${percent(label.share)} of all join one class (shuffled: ${percent(label.control)})` : `${count(part.edges)} in all`;
     at("edges-said").textContent = at("edges-said").title = `${count(inView)} edges${which} in view${hidden} · ${all}`;
   }
 
@@ -174,8 +179,8 @@ export class Graph {
     if (!own.length) return `Not in the image graph, which is of ${part.split} images.`;
     const sum = (of) => own.reduce((total, point) => total + lists[of + point], 0), listed = sum(0), bad = sum(half);
     const named = part.hubness.bad === null ? "" : listed ? `, ${count(bad)} of another class` : "";
-    const kind = listed === 0 ? "an orphan: in no list" : `in ${count(listed)} lists of ${part.k}${named}${own.length === 1 && listed > part.hubness.from ? ": a hub" : ""}`;
-    return `In the image graph ${edges ? `${this.joins(own, edges)}, ` : ""}${kind}.`;
+    const kind = listed === 0 ? "an orphan, in no list" : `in ${count(listed)} lists of ${part.k}${named}${own.length === 1 && listed > part.hubness.from ? ": a hub" : ""}`;
+    return `In the image graph: ${edges ? `${this.joins(own, edges)}; ` : ""}${kind}.`;
   }
 
   joins(own, edges) {
