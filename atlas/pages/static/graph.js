@@ -156,8 +156,8 @@ export class Graph {
   say(inView, painted) {
     const { part } = this, label = part.homophily.label, which = this.wanted === "crossing" ? " between classes" : "";
     const hidden = painted < inView && this.still ? `, ${count(painted)} drawn` : "";
-    const all = label && label.share !== null ? `${percent(label.share)} of all join one class (shuffled: ${percent(label.control)})` : `${count(part.edges)} in all`;
-    at("edges-said").textContent = at("edges-said").title = `${count(inView)} edges${which} in view${hidden} · ${all}`;
+    const all = label && label.share !== null ? `${percent(label.share)} join one class (shuffled: ${percent(label.control)})` : count(part.edges);
+    at("edges-said").textContent = at("edges-said").title = `${count(inView)} edges${which} in view${hidden} · of all ${all}`;
   }
 
   // -- the open image -----------------------------------------------------------------------------------------------------------
