@@ -91,8 +91,8 @@ def neighbours_words(header: Mapping[str, Any]) -> str:
 
 def graph_words(header: Mapping[str, Any]) -> str:
     """Return whose nearest are joined, and the parameters."""
-    fields = header["fields"]
-    return f"mutual edges of {fields['k']} nearest, {fields['split']} images, {fields['metric']} distance; seed {fields['seed']}"
+    k, split, metric, seed = (header["fields"][name] for name in ("k", "split", "metric", "seed"))
+    return f"mutual edges of {k} nearest, {split} images, {metric} distance; seed {seed}"
 
 
 def layout_words(header: Mapping[str, Any]) -> str:
