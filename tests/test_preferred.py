@@ -109,6 +109,20 @@ def test_the_fourier_image_of_lucid_is_computed_with_its_formula(prior):
     assert np.allclose(how.picture(z)[0].numpy(), 1 / (1 + np.exp(-mixed - level)), atol=1e-5)
 
 
+@pytest.mark.parametrize(("edge", "decay"), [(32, 1.0), (64, 1.5), (96, 1.5)])
+def test_large_fourier_images_hold_less_of_the_high_frequencies_and_move_in_smaller_steps(edge, decay):
+    prior = make_prior(np.random.default_rng(0).integers(0, 256, (12, 3, edge, edge), np.uint8))
+    plain, steep = P.Fourier(prior, decay=1.0), P.parameterisation("fourier", prior)
+    z = plain.start([7])
+    for grey in (plain, steep):
+        grey._colours, grey._offset = None, torch.zeros(1, 1, 1)
+    found = [torch.fft.rfft2(torch.logit(how.picture(z * 0.01).double())) for how in (plain, steep)]
+    low, high = 1, edge // 4
+    share = [float((own[0, 0, 0, high] / own[0, 0, 0, low]).abs()) for own in found]
+    assert share[1] / share[0] == pytest.approx((low / high) ** (decay - 1), rel=0.05)
+    assert (steep.rate < plain.rate) == (decay > 1)
+
+
 def test_maco_has_the_datasets_mean_and_deviation_whatever_its_phases(prior):
     how = P.parameterisation("maco", prior)
     values = how.start([1]) * 5
@@ -160,6 +174,7 @@ def test_one_change_is_shared_by_a_batch_and_drawn_anew_at_each_step():
 
 
 def test_networks_that_know_no_shift_are_hardly_moved():
+    assert usual_transforms((3, 64, 64), spatial=True).shift < usual_transforms((3, 224, 224), spatial=True).shift == 20
     assert usual_transforms((1, 28, 28), spatial=False).shift <= 1 < usual_transforms((1, 28, 28), spatial=True).shift
 
 

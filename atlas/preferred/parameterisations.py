@@ -15,11 +15,14 @@ import torch
 
 from atlas.errors import choose
 from atlas.preferred.prior import Prior
+from atlas.preferred.transforms import LARGE
 
 NAMES = ("pixel", "fourier", "maco", "pca")
 LUCID_COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 """A root of ImageNet's colour covariance: lucid, optvis/param/color.py."""
 LUCID_SCALE = 4.0  # lucid divides its Fourier image by four: optvis/param/spatial.py
+SMALL_DECAY = 1.0  # lucid's, which was made for InceptionV1
+LARGE_DECAY, LARGE_RATE = 1.5, 0.025  # horama's decay; with lucid's 1 EfficientNet-lite0 drew noise of two pixels over all
 SMALLEST_STD = 1e-5  # a flat image is divided by this and stays flat
 
 
@@ -96,7 +99,9 @@ class Fourier:
     """Coefficients of the Fourier transform, scaled by 1/frequency, of decorrelated colours: lucid's parameterisation.
 
     z ~ N(0, 0.01²); x = irfft2(z · √(W·H) / max(f, 1/max(W, H))^decay) / 4; colours M · x; image = sigmoid(x + level).
-    Source: tensorflow/lucid, optvis/param/spatial.py and color.py. The level is the dataset's mean (a grey for lucid).
+    Source: tensorflow/lucid, optvis/param/spatial.py and color.py. The level is the dataset's mean (a grey for lucid). By
+    default the decay is lucid's for small images, and for those of LARGE pixels horama's (serre-lab/Horama), with a smaller
+    rate since low frequencies then move farther.
     """
 
     name = "fourier"
@@ -104,8 +109,12 @@ class Fourier:
     rate, optimiser = 0.05, "Adam"
     scale = 0.01
 
-    def __init__(self, prior: Prior, *, decay: float = 1.0):
+    def __init__(self, prior: Prior, *, decay: float | None = None):
         self.channels, self.height, self.width = prior.size
+        if decay is None:
+            decay = LARGE_DECAY if min(self.height, self.width) >= LARGE else SMALL_DECAY
+        if decay > SMALL_DECAY:
+            self.rate = LARGE_RATE
         even = self.width + self.width % 2  # an odd width has one column too many, which is cut
         self.grid = (self.height, even)
         scale = math.sqrt(even * self.height) / np.maximum(frequencies(*self.grid), 1 / max(even, self.height)) ** decay
@@ -225,4 +234,4 @@ def usual(size: tuple[int, int, int], *, spatial: bool) -> str:
     Small inputs (digits, clothes), and networks of fully connected layers alone, look like noise without a dataset's prior:
     the whitened components are theirs (methods, section 0).
     """
-    return "fourier" if min(size[1:]) >= 64 and spatial else "pca"
+    return "fourier" if min(size[1:]) >= LARGE and spatial else "pca"
