@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Two processes, each with whole files of tests: half of a test's time its browser, or the build it looks at, waits.
 SIDE_BY_SIDE ?= -n 2 --dist loadfile
 
-.PHONY: demo test test-all bench check format screenshots clean help
+.PHONY: demo test test-all bench check format screenshots sheets clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +44,10 @@ $(VENV)/installed-%: pyproject.toml constraints.txt .ci/environment.py
 # The pictures of the explorer in docs/, taken anew from the demo's atlas.
 screenshots: $(VENV)/installed-test
 	@$(BIN)/atlas demo --no-serve && $(BIN)/python -m tests.browser.screenshots cache/fashion-mnist docs
+
+# The contact sheets of preferred inputs and icons in docs/, of real colour networks, drawn anew; most of an hour.
+sheets: $(VENV)/installed-test
+	@$(BIN)/python -m benchmarks._sheets_all
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache
