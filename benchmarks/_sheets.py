@@ -98,13 +98,20 @@ def tile(sheet: Image.Image, atlas: Atlas, record: Preferred, place: int, left: 
     sheet.paste(Image.fromarray(record.images[place]).resize((EDGE, EDGE), Image.Resampling.LANCZOS), (left, top))
     unit = int(record.units[place])
     for number, (row, _) in enumerate(real_images(atlas, record.layer, unit)[:2]):
-        real = thumbnail(atlas.image_record, row).convert("RGB").resize((REAL, REAL), Image.Resampling.LANCZOS)
-        sheet.paste(real, (left + EDGE + 4, top + number * (REAL + 4)))
+        sheet.paste(real_image(atlas, row), (left + EDGE + 4, top + number * (REAL + 4)))
     draw, name = ImageDraw.Draw(sheet), unit_name(atlas, record.layer, unit)
     state = "" if record.converged[place] else ", still rising"
     ratio = record.activation[place] / record.best_real[place]
     draw.text((left, top + EDGE + 1), name[:30], fill=INK, font=font(13))
     draw.text((left, top + EDGE + 16), f"{record.percentile[place]:.4g} %, {ratio:.1f} × the best{state}", FAINT, font(11))
+
+
+def real_image(atlas: Atlas, row: int) -> Image.Image:
+    """Return the middle of a real image's thumbnail, which holds the whole image between grey bars."""
+    picture, known = thumbnail(atlas.image_record, row).convert("RGB"), atlas.images().iloc[row]
+    edge = min(known["width"], known["height"]) / max(known["width"], known["height"]) * picture.width
+    first, last = round((picture.width - edge) / 2), round((picture.width + edge) / 2)
+    return picture.resize((REAL, REAL), Image.Resampling.LANCZOS, box=(first, first, last, last))
 
 
 # -- icons -----------------------------------------------------------------------------------------------------------------

@@ -44,10 +44,10 @@ def commands(cache: Path, docs: Path) -> list[list[str]]:
     """Return every command in order: `atlas`, or a module."""
     photographs = cache / "photographs-1123"
     found = [["benchmarks._photographs", str(photographs), "--cache", str(cache)]]
-    found += preferred(LITE0, photographs, cache / "lite0", LITE0_LAYERS, docs / "preferred-efficientnet.webp")
-    found += preferred(SQUEEZE, photographs, cache / "squeezenet", SQUEEZE_LAYERS, docs / "preferred-squeezenet.webp")
+    found += preferred(LITE0, photographs, cache / "lite0", LITE0_LAYERS, 2, docs / "preferred-efficientnet.webp")
+    found += preferred(SQUEEZE, photographs, cache / "squeezenet", SQUEEZE_LAYERS, 1, docs / "preferred-squeezenet.webp")
     cifar, places = cache / "cifar10", cache / "lite0-positions"
-    how = ["--input-size", "128"]
+    how = ["--input-size", "128", "--precision", "bfloat16"]
     found.append(
         ["atlas", "build", LITE0, "cifar10", "--limit", "20000", *how, "-l", f"{EARLY}=positions:1", "-o", str(cifar)]
     )
@@ -56,20 +56,21 @@ def commands(cache: Path, docs: Path) -> list[list[str]]:
     return found + icons(places, docs / "icons-photographs.webp")
 
 
-def preferred(network: str, images: Path, atlas: Path, layers: dict[str, list[int]], sheet: Path) -> list[list[str]]:
-    """Return the commands that draw units of some layers of a network, and their sheet."""
+def preferred(
+    network: str, images: Path, atlas: Path, layers: dict[str, list[int]], starts: int, sheet: Path
+) -> list[list[str]]:
+    """Return the commands that draw units of some layers of a network, logits from several `starts`, and their sheet."""
     names = list(layers)
     others = [part for name in names[:-1] for part in ("--statistics", name)]
     build = ["atlas", "build", network, str(images), "-l", names[-1], *others, "-o", str(atlas)]
-    return [build, *(of_units(atlas, *layer) for layer in layers.items()),
+    return [build, *(of_units(atlas, *layer, starts) for layer in layers.items()),
             ["benchmarks._sheets", "preferred", str(atlas), str(sheet)]]  # fmt: skip
 
 
-def of_units(atlas: Path, layer: str, units: Sequence[int]) -> list[str]:
-    """Return the command that draws units of one layer, with two starts for logits."""
-    starts = "2" if len(units) == len(LOGITS) else "1"
+def of_units(atlas: Path, layer: str, units: Sequence[int], starts: int) -> list[str]:
+    """Return the command that draws units of one layer; channels from one start."""
     named = [part for unit in units for part in ("-u", str(unit))]
-    return ["atlas", "preferred", str(atlas), "-l", layer, *named, "--restarts", starts]
+    return ["atlas", "preferred", str(atlas), "-l", layer, *named, "--restarts", str(starts if units is LOGITS else 1)]
 
 
 def icons(atlas: Path, sheet: Path) -> list[list[str]]:
