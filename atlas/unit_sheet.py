@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from atlas.activations.records import Activations, Statistics
 from atlas.data.thumbnails import thumbnail
@@ -82,10 +83,22 @@ def _caption(record: Preferred, place: int) -> str:
 
 def unit_name(atlas: Atlas, layer: str, unit: int) -> str:
     """Return a unit's number, and for a logit the class it stands for."""
-    said = atlas.predictions
-    table = atlas.network_record.layers
-    last = str(table.loc[table["units"] == atlas.network_record.outputs, "name"].iloc[-1:].squeeze()) if said else ""
-    return f"{unit} · {said.map.names[unit]}" if said and layer == last else f"Unit {unit}"
+    said, record = atlas.predictions, atlas.network_record
+    if said is None or layer not in logit_layers(record.layers, record.outputs):
+        return f"Unit {unit}"
+    return f"{unit} · {said.map.names[unit]}"
+
+
+def logit_layers(layers: pd.DataFrame, outputs: int) -> list[str]:
+    """Return the layers whose units are the logits: the last with weights, what comes after it, and modules around them."""
+    found = []
+    for row in layers.iloc[::-1].itertuples():
+        if row.units != outputs:
+            break
+        found.append(str(row.name))
+        if row.parameters and not any(str(name).startswith(f"{row.name}.") for name in layers["name"]):
+            break
+    return found
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:

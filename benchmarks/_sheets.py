@@ -18,7 +18,8 @@ from atlas.atlas import Atlas, open_atlas
 from atlas.data.thumbnails import thumbnail
 from atlas.iconing import icons_of
 from atlas.maps.cell_looks import icon_sides, label_opacity
-from atlas.preferred.records import Preferred
+from atlas.maps.records import Cells
+from atlas.preferred.records import Icons, Preferred
 from atlas.unit_sheet import real_images, unit_name
 
 EDGE, REAL, GAP, ACROSS = 128, 62, 12, 5  # pixels of a picture, of a real image, between tiles; tiles in a row
@@ -131,38 +132,47 @@ def icon_sheet(atlas: Atlas, layer: str, size: int, icon: int) -> Image.Image:
         picture = Image.blend(picture, Image.new("RGB", picture.size, "#c5cbd3"), 0.75) if poor[cell] else picture
         left, top = corner(cells, int(cell), size, icon)
         sheet.paste(picture, (left + (icon - edge) // 2, top + (icon - edge) // 2))
-    names = [] if atlas.predictions is None else list(atlas.predictions.map.names)
-    strong = label_opacity(cells)
-    for cell in spread(cells, own, strong, size, apart=max(2, size // 7)):
+    words, strength = cell_words(atlas, cells)
+    for cell in spread(cells, own, strength, size, apart=max(2, size // 7)):
         left, top = corner(cells, cell, size, icon)
-        label(sheet, names[int(cells.best[cell, 0])], left + icon // 2, top + icon // 2)
+        label(sheet, words[cell], left + icon // 2, top + icon // 2)
     return sheet
 
 
-def icon_words(atlas: Atlas, record: object, cells: object, own: np.ndarray, layer: str, size: int) -> list[str]:
+def cell_words(atlas: Atlas, cells: Cells) -> tuple[list[str], np.ndarray]:
+    """Return each cell's word and how strong it is: its usual label and the share of it, else what it argues for."""
+    if atlas.image_record.labels:
+        usual = np.asarray(cells.members).argmax(axis=1)
+        share = np.nan_to_num(np.asarray(cells.purity))
+        return [f"{atlas.image_record.labels[k]} {part:.0%}" for k, part in zip(usual, share, strict=True)], share
+    names = list(atlas.predictions.map.names) if atlas.predictions is not None else []
+    return [names[best] for best in cells.best[:, 0]], label_opacity(cells)
+
+
+def icon_words(atlas: Atlas, record: Icons, cells: Cells, own: np.ndarray, layer: str, size: int) -> list[str]:
     """Return the heading of a grid of icons and what is said of it."""
-    count, failed = len(own), int(np.asarray(record.failed)[own].sum())  # type: ignore[attr-defined]
-    few = int(np.asarray(cells.few)[own].sum())  # type: ignore[attr-defined]
-    cosine = float(np.median(np.asarray(record.cosine)[own]))  # type: ignore[attr-defined]
-    points = int(np.asarray(cells.points)[own].sum())  # type: ignore[attr-defined]
-    edge = record.images.shape[1]  # type: ignore[attr-defined]
+    count, failed = len(own), int(np.asarray(record.failed)[own].sum())
+    few = int(np.asarray(cells.few)[own].sum())
+    cosine = float(np.median(np.asarray(record.cosine)[own]))
+    points = int(np.asarray(cells.points)[own].sum())
+    edge = record.images.shape[1]
     return [
         f"{atlas.image_record.title} · {atlas.network_record.title} · {layer} · {size}×{size} grid",
         f"{count} cells of {points} points; icons of {edge} pixels, cosine {cosine:.2f} in the median, {failed} failed, "
-        f"{few} of few images; words: what a cell argues for",
+        f"{few} of few images; words: {'usual label' if atlas.image_record.labels else 'what a cell argues for'}",
     ]
 
 
-def corner(cells: object, cell: int, size: int, icon: int) -> tuple[int, int]:
+def corner(cells: Cells, cell: int, size: int, icon: int) -> tuple[int, int]:
     """Return the left and top pixel of a cell; rows count from below."""
-    column, row = int(cells.column[cell]), int(cells.row[cell])  # type: ignore[attr-defined]
+    column, row = int(cells.column[cell]), int(cells.row[cell])
     return MARGIN + column * icon, HEAD + (size - 1 - row) * icon
 
 
-def spread(cells: object, own: np.ndarray, strong: np.ndarray, size: int, *, apart: int) -> list[int]:
+def spread(cells: Cells, own: np.ndarray, strong: np.ndarray, size: int, *, apart: int) -> list[int]:
     """Return the cells that argue most strongly for their class, no two nearer than `apart` cells."""
     kept: list[int] = []
-    places = np.stack([np.asarray(cells.column), np.asarray(cells.row)], axis=1)  # type: ignore[attr-defined]
+    places = np.stack([np.asarray(cells.column), np.asarray(cells.row)], axis=1)
     for cell in own[np.argsort(-strong[own], kind="stable")]:
         if all(np.abs(places[cell] - places[other]).max() >= apart for other in kept):
             kept.append(int(cell))

@@ -21,7 +21,7 @@ FIRST = list(range(10))  # channels: the first ten of a layer, whatever they sho
 LOGITS = [1, 9, 76, 88, 130, 207, 281, 291, 301, 340, 417, 504, 555, 779, 817, 920, 949, 954, 963, 985]  # of many kinds
 LITE0_LAYERS = {"_blocks.2": FIRST, "_blocks.8": FIRST, "_blocks.15": FIRST, "_fc": LOGITS}
 SQUEEZE_LAYERS = {"features.3": FIRST, "features.7": FIRST, "features.12": FIRST, "classifier.3": LOGITS}
-EARLY, GRIDS, ICON = "_blocks.10", (8, 16), 80  # the layer of the icons, cells a side, pixels of an icon
+GRIDS, ICON = (8, 16), 80  # of icons: cells a side, pixels of an icon
 
 
 def main() -> None:
@@ -49,11 +49,11 @@ def commands(cache: Path, docs: Path) -> list[list[str]]:
     cifar, places = cache / "cifar10", cache / "lite0-positions"
     how = ["--input-size", "128", "--precision", "bfloat16"]
     found.append(
-        ["atlas", "build", LITE0, "cifar10", "--limit", "20000", *how, "-l", f"{EARLY}=positions:1", "-o", str(cifar)]
+        ["atlas", "build", LITE0, "cifar10", "--limit", "20000", *how, "-l", "_blocks.15=positions:1", "-o", str(cifar)]
     )
-    found += icons(cifar, docs / "icons-cifar10.webp")
-    found.append(["atlas", "build", LITE0, str(photographs), *how, "-l", f"{EARLY}=positions:16", "-o", str(places)])
-    return found + icons(places, docs / "icons-photographs.webp")
+    found += icons(cifar, "_blocks.15", docs / "icons-cifar10.webp")
+    found.append(["atlas", "build", LITE0, str(photographs), *how, "-l", "_blocks.10=positions:16", "-o", str(places)])
+    return found + icons(places, "_blocks.10", docs / "icons-photographs.webp")
 
 
 def preferred(
@@ -73,11 +73,11 @@ def of_units(atlas: Path, layer: str, units: Sequence[int], starts: int) -> list
     return ["atlas", "preferred", str(atlas), "-l", layer, *named, "--restarts", str(starts if units is LOGITS else 1)]
 
 
-def icons(atlas: Path, sheet: Path) -> list[list[str]]:
+def icons(atlas: Path, layer: str, sheet: Path) -> list[list[str]]:
     """Return the commands that draw the icons of an atlas, and their sheet."""
     grids = [part for grid in GRIDS for part in ("-g", str(grid))]
-    return [["atlas", "icons", str(atlas), "-l", EARLY, *grids, "--size", str(ICON)],
-            ["benchmarks._sheets", "icons", str(atlas), EARLY, str(GRIDS[-1]), str(sheet)]]  # fmt: skip
+    return [["atlas", "icons", str(atlas), "-l", layer, *grids, "--size", str(ICON)],
+            ["benchmarks._sheets", "icons", str(atlas), layer, str(GRIDS[-1]), str(sheet)]]  # fmt: skip
 
 
 if __name__ == "__main__":

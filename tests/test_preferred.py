@@ -365,3 +365,17 @@ def test_frames_show_an_image_as_it_forms(network, prior):
     found = run(network, prior, O.logit([0]), 1, frames=True)
     assert found.frames is not None and len(found.frames) == 24 // CHECK + 1
     assert found.frames.dtype == np.uint8 and not np.array_equal(found.frames[0], found.frames[-1])
+
+
+def test_the_units_of_the_last_layer_with_weights_and_of_what_follows_are_the_logits():
+    import pandas as pd
+
+    from atlas.unit_sheet import logit_layers
+
+    def rows(*found):
+        return pd.DataFrame(found, columns=["name", "parameters", "units"])
+
+    squeezenet = rows(("features.12", 9, 512), ("classifier.1", 5, 10), ("classifier.2", 0, 10), ("classifier", 5, 10))
+    assert logit_layers(squeezenet, 10) == ["classifier", "classifier.2", "classifier.1"]
+    assert logit_layers(rows(("fc1", 5, 10), ("relu", 0, 10), ("fc2", 5, 10)), 10) == ["fc2"]
+    assert logit_layers(rows(("conv", 5, 10), ("features", 0, 7)), 10) == []
