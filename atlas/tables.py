@@ -175,13 +175,23 @@ def _propagated(layer: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+LEAST_SCORE = 0.005  # of an unusual association: below it reads 0.00, as on the page
+
+
 def text_associations(answer: dict[str, Any], most: int = 15) -> str:
     """Return what `atlas associations` says: the first `most` cells and units, or why there is no such list."""
     lines: list[str] = []
     for title, told in ((f"cells of {answer['layer']} on its {answer['method']} layout", answer["cells"]),
                         (f"units of {answer['layer']}", answer["units"])):  # fmt: skip
-        lines += [*([""] if lines else []), title, *_ranked(told, most)]
+        lines += [*([""] if lines else []), title, *_ranked(_unusual(told), most)]
     return "\n".join(lines)
+
+
+def _unusual(told: dict[str, Any]) -> dict[str, Any]:
+    """Return a ranked list without the rows whose score would read as nothing, and how many they are."""
+    rows = [row for row in told["rows"] if row["score"] >= LEAST_SCORE]
+    usual = {"that are as usual": len(told["rows"]) - len(rows)}
+    return told | {"rows": rows, "left_out": {**told["left_out"], **usual}}
 
 
 def _ranked(told: dict[str, Any], most: int) -> list[str]:
