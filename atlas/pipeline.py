@@ -15,7 +15,6 @@ from atlas.files import exists
 from atlas.models.records import ClassMap, NetworkRecord
 from atlas.planning import (
     LayerChoice,
-    LayoutChoice,
     Plan,
     check_folder,
     check_layouts,
@@ -30,7 +29,7 @@ from atlas.pool import Task, run_all
 from atlas.progress import Progress
 from atlas.recording import record_all
 from atlas.showing import staying
-from atlas.stages import build_layout, build_neighbours, build_truths
+from atlas.stages import build_layout, build_neighbours, build_truths, layout_recipe
 from atlas.store import Store, writing
 
 if TYPE_CHECKING:
@@ -255,11 +254,12 @@ def _map_all(todo: Plan, names: list[str], progress: Progress) -> list[str]:
     # The longest first, so that no worker is left with it at the end: t-SNE takes several times a UMAP.
     order = sorted(todo.layouts, key=lambda choice: ["tsne", "umap", "pca"].index(choice.method))
 
-    def tasks(choices: list[LayoutChoice]) -> list[Task]:
-        root, seed = str(todo.store.root), todo.seed
-        return [(build_layout, (root, c, [of_layer[n] for n in c.layers], graphs[c.layers], seed)) for c in choices]
-
-    return made + run_all(tasks(order), workers=workers, progress=progress)
+    asked = [(choice, [of_layer[name] for name in choice.layers], graphs[choice.layers], todo.seed) for choice in order]
+    tasks: list[Task] = [(build_layout, (str(todo.store.root), *one)) for one in asked]
+    stands = [todo.store.has(layout_recipe(todo.store, *one).name) for one in asked]
+    # What stands is read here: a process of its own would take seconds to start.
+    run_all([task for task, there in zip(tasks, stands, strict=True) if not there], workers=workers, progress=progress)
+    return made + run_all(tasks, workers=1, progress=progress)
 
 
 def _truths_all(

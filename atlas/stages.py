@@ -161,21 +161,24 @@ def _longer_lists(store: Store, recipe: Recipe) -> str | None:
 LIBRARIES = {"umap": ("umap-learn", "numba"), "tsne": ("openTSNE",), "pca": ("numpy",)}
 
 
-def build_layout(
-    root: str, choice: LayoutChoice, names: list[str], neighbours: str, seed: int, *, progress: Progress
-) -> str:
-    """One layout of one layer or of several jointly, from the neighbours' lists.
+def layout_recipe(store: Store, choice: LayoutChoice, names: list[str], neighbours: str, seed: int) -> Recipe:
+    """Return what names a layout.
 
     How long exact lists are decides nothing, for a method reads only as many as it needs; so they are told, not hashed. An
     approximate search finds others when it looks for more.
     """
-    store = Store(Path(root))
     graph = store.read(neighbours, Neighbours)
     lists = None if graph.exact else graph.indices.shape[1]
     parameters = {"method": choice.method, **choice.parameters, "metric": graph.metric, "lists": lists, "seed": seed}
-    recipe = Recipe(
-        "layout", 3, parameters, {"activations": names}, LIBRARIES[choice.method], told={"neighbours": neighbours}
-    )
+    return Recipe("layout", 3, parameters, {"activations": names}, LIBRARIES[choice.method], told={"neighbours": neighbours})
+
+
+def build_layout(
+    root: str, choice: LayoutChoice, names: list[str], neighbours: str, seed: int, *, progress: Progress
+) -> str:
+    """One layout of one layer or of several jointly, from the neighbours' lists."""
+    store = Store(Path(root))
+    recipe, graph = layout_recipe(store, choice, names, neighbours, seed), store.read(neighbours, Neighbours)
 
     def make() -> Layout:
         from atlas.maps import layout
