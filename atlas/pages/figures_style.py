@@ -87,8 +87,9 @@ def save(figure: Figure, path: str | Path) -> Path:
     dates: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # same figure, same bytes
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing")  # a name in a script without a font here
-        lossless = {"lossless": True} if kind == "webp" else {}  # text and flat colours: smaller than PNG, and exact
-        figure.savefig(path, format=kind, metadata=dates.get(kind), pil_kwargs=lossless or None)
+        # Text and flat colours are smaller without loss than as PNG. Other formats know no such word.
+        lossless: dict[str, Any] = {"pil_kwargs": {"lossless": True}} if kind == "webp" else {}
+        figure.savefig(path, format=kind, metadata=dates.get(kind), **lossless)
     return path
 
 
