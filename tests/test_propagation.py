@@ -25,6 +25,7 @@ from atlas.pages.figures_propagation import Column, diverging, grid_picture
 from atlas.patterns.propagation import finest, magnitudes, nearest_places, rank_of
 from atlas.propagating import _argued, own_cells, propagation
 from atlas.strip import propagate
+from atlas.tables import LEAST_SCORE
 from tests.command import clear_refusal, run, success
 from tests.passes import Net
 from tests.test_attribution import PICTURES, Plain
@@ -286,7 +287,9 @@ def test_the_command_lists_cells_and_units_as_the_functions_rank_them(drawn):
     coarse = json.loads(success(run("associations", drawn.store.root, "--layer", "act", "--grid", 2, "--json")).out)
     assert {row["size"] for row in coarse["cells"]["rows"]} == {2} < {row["size"] for row in told["cells"]["rows"]}
     said = success(run("associations", drawn.store.root, "--layer", "act")).out
-    assert "argues_for" in said and "first_share" in said
+    for table in (drawn.unusual("act"), drawn.crossing("act")):
+        usual = int((table["score"] < LEAST_SCORE).sum())
+        assert f"{usual} that are as usual" in said, "counted, not listed"
 
 
 def test_a_layer_without_cells_lists_its_units_and_says_so(drawn):
