@@ -53,9 +53,11 @@ def draw(atlas: Atlas, progress: Progress) -> Atlas:
 
 
 def demo_report(atlas: Atlas) -> Path:
-    """Write the demo's report beside its atlas unless it stands since the atlas last changed; return its path."""
-    path, shown = atlas.store.root.with_name(f"{atlas.store.root.name}.html"), atlas.store.root / "atlas.json"
-    if not path.is_file() or path.stat().st_mtime < shown.stat().st_mtime:
+    """Write the demo's report beside its atlas unless it is younger than all that the atlas shows; return its path."""
+    store = atlas.store
+    path = store.root.with_name(f"{store.root.name}.html")
+    newest = max((store.path(name) / "record.json").stat().st_mtime for name in store.shown())  # atlas.json is written anew
+    if not path.is_file() or path.stat().st_mtime < newest:  # whenever the order changes, which is at each run
         atlas.report(path)
     return path
 
