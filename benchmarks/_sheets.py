@@ -145,7 +145,9 @@ def cell_words(atlas: Atlas, cells: Cells) -> tuple[list[str], np.ndarray]:
         usual = np.asarray(cells.members).argmax(axis=1)
         share = np.nan_to_num(np.asarray(cells.purity))
         return [f"{atlas.image_record.labels[k]} {part:.0%}" for k, part in zip(usual, share, strict=True)], share
-    names = list(atlas.predictions.map.names) if atlas.predictions is not None else []
+    if atlas.predictions is None or not cells.best.shape[1]:
+        return [""] * len(cells.grid), np.zeros(len(cells.grid))
+    names = list(atlas.predictions.map.names)
     return [names[best] for best in cells.best[:, 0]], label_opacity(cells)
 
 
