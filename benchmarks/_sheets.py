@@ -153,15 +153,13 @@ def cell_words(atlas: Atlas, cells: Cells) -> tuple[list[str], np.ndarray]:
 
 def icon_words(atlas: Atlas, record: Icons, cells: Cells, own: np.ndarray, layer: str, size: int) -> list[str]:
     """Return the heading of a grid of icons and what is said of it."""
-    count, failed = len(own), int(np.asarray(record.failed)[own].sum())
-    few = int(np.asarray(cells.few)[own].sum())
-    cosine = float(np.median(np.asarray(record.cosine)[own]))
-    points = int(np.asarray(cells.points)[own].sum())
-    edge = record.images.shape[1]
+    failed, few = int(np.asarray(record.failed)[own].sum()), int(np.asarray(cells.few)[own].sum())
+    cosine, points = float(np.median(np.asarray(record.cosine)[own])), int(np.asarray(cells.points)[own].sum())
+    argued = "; words: what a cell argues for" if cells.best.shape[1] else ""
     return [
         f"{atlas.image_record.title} · {atlas.network_record.title} · {layer} · {size}×{size} grid",
-        f"{count} cells of {points} points; icons of {edge} pixels, cosine {cosine:.2f} in the median, {failed} failed, "
-        f"{few} of few images; words: {'usual label' if atlas.image_record.labels else 'what a cell argues for'}",
+        f"{len(own)} cells of {points} points; icons of {record.images.shape[1]} pixels, cosine {cosine:.2f} in the median, "
+        f"{failed} failed, {few} of few images" + ("; words: usual label" if atlas.image_record.labels else argued),
     ]
 
 
