@@ -36,16 +36,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_atlas(world: Path, tmp_path_factory: pytest.TempPathFactory) -> atlas.Atlas:
-    """The real pipeline over the tiny world: three layers, four layouts."""
-    return atlas.build(
+def tiny_atlas(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[atlas.Atlas]:
+    """The real pipeline over the tiny world: three layers, four layouts. It lies alone in its folder, which tests serve."""
+    cache = tmp_path_factory.mktemp("cache")
+    yield atlas.build(
         tiny.MODEL,
         str(world / "images"),
-        cache=tmp_path_factory.mktemp("cache") / "tiny",
+        cache=cache / "tiny",
         layers=["pool", "act", "logits"],
         layouts=["umap:act", "umap:joint", "tsne:act", "pca:act"],
         network={"weights": world / "weights.safetensors"},
     )
+    beside = sorted(path.parent.name for path in cache.glob("*/atlas.json"))
+    assert beside == ["tiny"], "a server over this folder opens what is alone in it: copy the atlas elsewhere"
 
 
 @pytest.fixture

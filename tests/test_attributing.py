@@ -146,9 +146,9 @@ def test_what_is_not_finite_is_counted_and_what_float16_cannot_hold_kept_in_floa
 
 
 @pytest.fixture(scope="module")
-def standing(tiny_atlas: package.Atlas) -> Path:
+def standing(tiny_atlas: package.Atlas, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tiny world's atlas, attributed and divided into cells."""
-    root = tiny_atlas.store.root.with_name("argued")
+    root = tmp_path_factory.mktemp("argued") / "argued"
     shutil.copytree(tiny_atlas.store.root, root)
     opened = arguing.attribute(package.open(root), batch_size=16)
     arguing.make_all_cells(opened, sizes=[2, 4])
@@ -193,8 +193,10 @@ def test_done_again_nothing_changes_and_other_sizes_stand_beside(standing: Path)
     assert isinstance(other.store.read(argued.cells_name(other, "act", "pca"), Cells), Cells)
 
 
-def test_cells_made_before_the_attribution_are_replaced_by_those_with_it(tiny_atlas: package.Atlas) -> None:
-    root = tiny_atlas.store.root.with_name("cells-first")
+def test_cells_made_before_the_attribution_are_replaced_by_those_with_it(
+    tiny_atlas: package.Atlas, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("cells-first") / "cells-first"
     shutil.copytree(tiny_atlas.store.root, root)
     plain = arguing.make_cells(package.open(root), "act", sizes=[2])
     assert argued.cells(plain, "act").attributed is None
