@@ -226,8 +226,8 @@ def of_the_server(atlas: Path, count: int) -> str:
     size = np.mean([size for part in rounds for _, size in part])
     return (
         f"Of the server alone: {count} clients, each with a session open, ask at once what a lasso asks for, one picture "
-        f"of the {IN_VIEW} images that a gallery shows ({size / 1e3:.1f} kB): p95 {cold:.0f} ms when no thumbnail was read "
-        f"yet, {warm:.0f} ms afterwards, for other images."
+        f"of the {IN_VIEW} images that a gallery shows ({size / 1e3:.1f} kB): p95 {cold:.0f} ms just after the "
+        f"server's first page, {warm:.0f} ms afterwards, for other images."
     )
 
 

@@ -29,9 +29,10 @@ from PIL import Image
 from atlas.pages import answers, routes
 from atlas.pages.answers import static_version
 from atlas.pages.explorer import build_document, needed, templates
+from atlas.pages.opened_sheets import OpenedSheets
 from atlas.pages.shelf import SHELF
 from atlas.pages.view import View
-from tests import worlds
+from tests import workers, worlds
 
 APP = Path(__file__).parents[1] / "apps" / "atlas"
 SCRIPTS = ("", "-gl", "-widgets", "-tables", "-mathjax")  # of Bokeh
@@ -98,6 +99,20 @@ def test_the_document_holds_no_point_whatever_the_split(cache: Path) -> None:
         data = doc.get_model_by_name("points").data
         assert [len(data[name]) for name in ("x", "y", "i", "c")] == [0, 0, 0, 0]
         assert len(json.dumps(doc.to_json(), default=str)) < 40_000  # all sessions alike, whatever the atlas
+
+
+@pytest.mark.parametrize("few", [0, 4])
+def test_a_page_of_many_sheets_has_them_decoded_ahead(
+    cache: Path, view: View, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheets = OpenedSheets()
+    monkeypatch.setattr(answers, "SHEETS", sheets)
+    monkeypatch.setattr(answers, "FEW_SHEETS", few)
+    document(cache)
+    if few:
+        assert not sheets.ahead
+    else:
+        workers.until(lambda: list(sheets.kept) == [(view.images_name, 0)])
 
 
 def test_the_map_opens_on_the_extent_of_its_layout(cache: Path, view: View) -> None:

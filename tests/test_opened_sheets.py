@@ -64,3 +64,19 @@ def test_many_at_once_have_a_sheet_decoded_once() -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(get, range(8)))
     assert len(read) == 1 and all(one is found[0] for one in found)
+
+
+def test_sheets_are_decoded_ahead_while_there_is_room_once_and_one_that_cannot_be_read_is_passed_over() -> None:
+    sheets, read = OpenedSheets(room=3 * EDGE**2), []
+
+    def gone() -> bytes:
+        raise OSError("gone")
+
+    wanted = {number: lambda number=number: (read.append(number), written(number))[1] for number in range(6)} | {1: gone}
+    thread = sheets.fill(wanted)
+    assert thread is not None
+    thread.join(10)
+    assert read == [0, 2, 3] == list(sheets.kept) and sheets.taken <= sheets.room
+    assert sheets.fill(wanted) is None
+    sheets.get(2, lambda: written(2))
+    assert read == [0, 2, 3], "it is there already"

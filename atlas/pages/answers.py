@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,15 @@ from atlas.pages.bundle import bundle
 from atlas.pages.opened_sheets import OpenedSheets
 from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, images_of, raw, split_of
 from atlas.pages.shelf import SHELF
+from atlas.pages.view import View
 
 STATIC = Path(__file__).parent / "static"
 BUNDLE = "modules.js"  # the page's modules in one file
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 PICKED_QUALITY = 85  # of WebP: 240 bytes each on Fashion-MNIST, 1.4 of 255 away from the sheet they are cut from
 SHEETS = OpenedSheets()  # of all atlases of this process
+FEW_SHEETS = 4  # up to which a page takes whole sheets, and asks for no picks (data.js)
+PAINTED = 2.0  # seconds in which a page comes up: decoding then takes none of its time
 LARGEST_EDGE = 1024  # pixels of an original as the side panel shows it
 
 
@@ -83,15 +87,22 @@ def picks(key: str, rows: str) -> Answer:
     for place, row in enumerate(wanted):
         number, slot = divmod(row, across * across)
         x, y = slot % across * edge, slot // across * edge
-        opened = SHEETS.get((key, number), functools.partial(_sheet_bytes, key, number))
+        opened = SHEETS.get((key, number), _reads(key, number))
         strip.paste(opened.crop((x, y, x + edge, y + edge)), (place * edge, 0))
     body = io.BytesIO()
     strip.save(body, "WEBP", quality=PICKED_QUALITY)
     return "image/webp", body.getvalue()
 
 
-def _sheet_bytes(key: str, number: int) -> bytes:
-    return sheet(key, str(number))[1]
+def _reads(key: str, number: int) -> Callable[[], bytes]:
+    return lambda: sheet(key, str(number))[1]
+
+
+def decode_ahead(view: View) -> None:
+    """Decode the sheets of an atlas in the background, so that the first selection's pictures need not wait for them."""
+    key, count = view.images_name, len(view.images.thumbnails)
+    if count > FEW_SHEETS:
+        SHEETS.fill({(key, number): _reads(key, number) for number in range(count)}, after=PAINTED)
 
 
 def image(key: str, row: str) -> Answer:

@@ -28,7 +28,7 @@ from bokeh.plotting import figure
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, one_line
 from atlas.pages import colours
-from atlas.pages.answers import STATIC, static_version
+from atlas.pages.answers import STATIC, decode_ahead, static_version
 from atlas.pages.columns import COORDINATE_STEPS
 from atlas.pages.manifest import available, class_palette, manifest
 from atlas.pages.shelf import SHELF, find_atlases
@@ -73,7 +73,9 @@ def build_document(doc: Document, *, cache: Path, path: str | None = None) -> No
     try:
         root, missing = choose_root(roots, asked.get("atlas"), given=path is not None)
         if root is not None:
-            explorer_page(doc, SHELF.open(root), asked, several=len(roots) > 1, notices=missing)
+            view = SHELF.open(root)
+            explorer_page(doc, view, asked, several=len(roots) > 1, notices=missing)
+            decode_ahead(view)
         elif roots:
             landing_page(doc, roots, missing)
         else:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
 from PIL import Image, ImageChops
+
+from atlas.errors import AtlasError
 
 ROOM = 192_000_000  # bytes of all atlases of this process: 98 sheets of grey thumbnails of 28 pixels, a quarter of a million
 ROUNDED = 1  # of 255: by how much WebP moves the colours of a grey picture apart
@@ -22,6 +25,7 @@ class OpenedSheets:
         self.room, self.taken = room, 0
         self.kept: OrderedDict[Hashable, Image.Image] = OrderedDict()
         self.lock, self.opening = threading.Lock(), [threading.Lock() for _ in range(LOCKS)]
+        self.ahead: set[Hashable] = set()  # sheets that `fill` was given
 
     def get(self, name: Hashable, read: Callable[[], bytes]) -> Image.Image:
         """Return the sheet called `name`, decoded from the bytes that `read` returns where it is not kept."""
@@ -33,6 +37,30 @@ class OpenedSheets:
             sheet = decoded(read())
             self._keep(name, sheet)
             return sheet
+
+    def fill(self, sheets: Mapping[Hashable, Callable[[], bytes]], *, after: float = 0) -> threading.Thread | None:
+        """Decode sheets in a thread of their own while there is room, `after` so many seconds.
+
+        Return the thread, or None where all were given before.
+        """
+        with self.lock:
+            wanted = {name: read for name, read in sheets.items() if name not in self.ahead}
+            self.ahead.update(wanted)
+        if not wanted:
+            return None
+        thread = threading.Thread(target=self._fill, args=(wanted, after), daemon=True, name="thumbnail sheets")
+        thread.start()
+        return thread
+
+    def _fill(self, sheets: Mapping[Hashable, Callable[[], bytes]], after: float) -> None:
+        time.sleep(after)
+        for name, read in sheets.items():
+            try:
+                sheet = self.get(name, read)
+            except (AtlasError, OSError):  # a sheet that cannot be read is told to who asks for its pictures
+                continue
+            if self.taken + size(sheet) > self.room:
+                return
 
     def _keep(self, name: Hashable, sheet: Image.Image) -> None:
         with self.lock:
