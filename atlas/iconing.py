@@ -105,7 +105,7 @@ def _build(
     of_prior = preferring.prior(extent)
     began = {"start": "members, their places in the middle"} if atlas.field(of_layer, "spatial") else {}
     recipe = Recipe(
-        "icons", 3, dataclasses.asdict(plan) | {"size": list(extent), "whiten": whiten} | began,
+        "icons", 4, dataclasses.asdict(plan) | {"size": list(extent), "whiten": whiten} | began,
         {"cells": of_cells, "activations": [of_layer], "network": atlas.names("network")[-1:],
          "images": atlas.names("images")[-1:], "prior": of_prior}, ("torch",),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from torch import nn
 from atlas.activations.engine import Engine, engine, find_device
 from atlas.activations.functionals import units_last
 from atlas.activations.hooks import Callback, Recorder
+from atlas.activations.streams import copies, count_for
 from atlas.errors import AtlasError
 from atlas.models.layers import at_least_two
 from atlas.models.network import Network, logits_of
@@ -99,15 +100,35 @@ def forward(
     For an `ascent` of images of that size (rgb, y, x) it is made ready to run a thousand times: channels last, each
     BatchNorm folded into the convolution before it. In EfficientNet-lite0 this halves the time of a step.
     """
+    with forwards(network, layers, device=device, redirect=redirect, precision=precision, ascent=ascent, count=1) as opened:
+        yield opened[0]
+
+
+@contextmanager
+def forwards(
+    network: Network,
+    layers: Iterable[str],
+    *,
+    device: str = "cpu",
+    redirect: bool = True,
+    precision: str = "float32",
+    ascent: Sequence[int] | None = None,
+    count: int,
+) -> Iterator[list[Forward]]:
+    """Open a network as `forward` does, and copies of it: `count` in all, or as many as fit into memory."""
     with ExitStack() as stack:
         opened = stack.enter_context(engine(network, find_device(device), precision, channels_last=True if ascent else None))
         stack.enter_context(frozen(network.module))
         stack.enter_context(torch.enable_grad())
-        running = Forward(opened, list(layers), redirect=redirect)
+        wanted = list(layers)
+        running = Forward(opened, wanted, redirect=redirect)
         if ascent is not None:
             stack.enter_context(folded(network.module, lambda: running.tried(ascent), kept=running.layers))
-        stack.enter_context(running.recorder)
-        yield running
+        others = copies(opened, count_for(opened, count) - 1)  # before a hook hangs in the network
+        members = [running, *(Forward(other, wanted, redirect=redirect) for other in others)]
+        for member in members:
+            stack.enter_context(member.recorder)
+        yield members
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from atlas.activations.functionals import AFTER_RELU
 from atlas.models.network import Network
 from atlas.preferred.ascent import Ascent, Settings, ascend
 from atlas.preferred.forward import Forward, forward
-from atlas.preferred.making import batch_of, chunks, is_spatial, rounded, values_of
+from atlas.preferred.making import batch_of, is_spatial, rounded, shares, values_of
 from atlas.preferred.objectives import LOGITS, direction
 from atlas.preferred.parameterisations import Parameterisation, parameterisation
 from atlas.preferred.prior import Prior
+from atlas.preferred.side_by_side import side_by_side
 from atlas.preferred.transforms import usual as usual_transforms
 
 STEPS = 128  # of a cell of the coarsest grid
@@ -90,14 +91,19 @@ def draw_icons(
     how = parameterisation(plan.param, prior)
     pictures = torch.zeros(len(mean), *prior.size)
     converged = np.zeros(len(mean), bool)
-    with forward(network, [plan.layer], device=device, precision=plan.precision, ascent=prior.size) as running:
+    with side_by_side(network, [plan.layer], device=device, precision=plan.precision, ascent=prior.size) as copies:
+        told = copies.telling(advance)
         for level, cells in enumerate(levels):
             steps = plan.steps if level == 0 else max(1, round(plan.steps * FINER))
             settings = _settings(network, prior, steps, plan.seed)
-            for places in chunks(len(cells), batch_of(prior.size)):
-                some = cells[places]
-                began = _beginning(pictures, parent[some], start(some))
-                found = _ascent(running, how, plan, settings, directions[some], began, advance)
+
+            def some_of(one: Forward, some: np.ndarray, settings: Settings = settings) -> Ascent:
+                with copies.lock:  # files are read by one thread at a time
+                    began = _beginning(pictures, parent[some], start(some))
+                return _ascent(one, how, plan, settings, directions[some], began, told)
+
+            places = [cells[share] for share in shares(len(cells), batch_of(prior.size), len(copies))]
+            for some, found in zip(places, copies.map(some_of, places), strict=True):
                 pictures[some], converged[some] = found.pictures, found.converged
     images = rounded(pictures)
     with forward(network, [plan.layer], device=device, redirect=False) as running:

@@ -18,11 +18,12 @@ from atlas.preferred.forward import Forward, forward
 from atlas.preferred.objectives import Objective, diversity, unit
 from atlas.preferred.parameterisations import Parameterisation, parameterisation, usual
 from atlas.preferred.prior import Prior
+from atlas.preferred.side_by_side import side_by_side
 from atlas.preferred.transforms import Transforms
 from atlas.preferred.transforms import usual as usual_transforms
 
 PIXELS_AT_ONCE = 128 * 28 * 28  # in a batch: with more, a small network's outputs leave the processor's cache
-FEWEST_AT_ONCE, MOST_AT_ONCE = 16, 128
+FEWEST_AT_ONCE, MOST_AT_ONCE = 8, 128
 RESTARTS = 4  # starts per unit, of which the best is kept: the published atlas used as many
 SPREAD_APART = 0.5  # of a unit's best real activation: what full likeness among its reconstructions costs
 
@@ -110,10 +111,12 @@ def draw(
         frames=wanted.frames,
     )
     layers = {wanted.layer} | ({wanted.apart} if wanted.apart and wanted.variants > 1 else set())
-    parts = []
-    with forward(network, layers, device=device, precision=wanted.precision, ascent=prior.size) as running:
-        for places in chunks(len(wanted.units), batch_of(prior.size) // wanted.copies or 1):
-            parts.append(_draw_some(running, how, wanted, settings, best_real, places, advance))
+    with side_by_side(network, layers, device=device, precision=wanted.precision, ascent=prior.size) as copies:
+        told = copies.telling(advance)
+        parts = copies.map(
+            lambda one, places: _draw_some(one, how, wanted, settings, best_real, places, told),
+            shares(len(wanted.units), batch_of(prior.size) // wanted.copies or 1, len(copies)),
+        )
     with forward(network, [wanted.layer], device=device, redirect=False) as running:
         parts = [measured(running, part, wanted) for part in parts]
     words = _objective(wanted, list(range(len(wanted.units))), best_real).words
@@ -135,8 +138,9 @@ def batch_of(size: Sequence[int]) -> int:
     return int(np.clip(PIXELS_AT_ONCE // (size[1] * size[2]), FEWEST_AT_ONCE, MOST_AT_ONCE))
 
 
-def chunks(count: int, size: int) -> Iterator[list[int]]:
-    """Yield the numbers below `count`, `size` at a time."""
+def shares(count: int, most: int, threads: int) -> Iterator[list[int]]:
+    """Yield the numbers below `count`, at most `most` at a time, and no more than one of `threads` has of them."""
+    size = max(1, min(most, -(-count // threads)))
     return (list(range(start, min(start + size, count))) for start in range(0, count, size))
 
 
