@@ -164,7 +164,7 @@ def test_the_orders_of_units_and_classes_hold_in_what_is_under_the_pointer(url: 
     box = page.locator("#pattern-canvas").bounding_box()
     assert box is not None
     for row, column in ((0, 0), (2, 5), (3, 7)):
-        page.mouse.move(box["x"] + (column + 0.5) * box["width"] / 8, box["y"] + 15 * (row + 0.5))
+        page.mouse.move(box["x"] + (column + 0.5) * box["width"] / 8, box["y"] + (row + 0.5) * box["height"] / 4)
         k, unit = order["classes"][row], order["units"][column]
         expect(page.locator("#float b")).to_have_text(view.images.labels[k])
         expect(page.locator("#float")).to_contain_text(f"unit {unit} · mean")

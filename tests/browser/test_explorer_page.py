@@ -221,7 +221,7 @@ def test_class_patterns_follow_split_and_statistic_and_name_what_is_under_the_po
     page.get_by_role("radio", name="std").click()
     box = page.locator("#pattern-canvas").bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 2.5 / 8, box["y"] + 15 * 1.5)
+    page.mouse.move(box["x"] + box["width"] * 2.5 / 8, box["y"] + box["height"] * 1.5 / 4)
     found = view.patterns(str(view.descriptor.statistics), 1)
     expect(page.locator("#float")).to_contain_text(f"± {found.std[1, 2]:.4g} · {found.count[1]} images")
     expect(page.locator("#float b")).to_have_text("square")
@@ -318,7 +318,7 @@ def test_classes_without_an_image_in_the_atlas_have_no_row_of_patterns(tmp_path:
         expect(page.locator("#pattern-note")).to_have_text("2 classes of which this atlas has no image are left out.")
         box = page.locator("#pattern-canvas").bounding_box()
         assert box is not None
-        page.mouse.move(box["x"] + 5, box["y"] + 15 * 1.5)
+        page.mouse.move(box["x"] + 5, box["y"] + box["height"] * 1.5 / 2)
         expect(page.locator("#float b")).to_have_text("dots")
 
 

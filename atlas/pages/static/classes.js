@@ -3,7 +3,7 @@ import { manifest, images, tables, json, numbers, make, segments, count, several
 import { page, on, at } from "./page.js";
 import { Heat, palette, signed, names } from "./heat.js";
 import { confusions, takenFor, ofClass, inSplit } from "./confusion.js";
-import { rowsOf } from "./orders.js";
+import { rowHeight, rowsOf } from "./orders.js";
 import { open } from "./dock.js";
 import { unusual } from "./unusual.js";
 import { between } from "./between.js";
@@ -12,7 +12,8 @@ import { depth } from "./depth.js";
 const LISTED = 100; // pairs named beside a matrix, the largest first
 const LEAST_SHARE = 0.0005; // of a class's neighbours: below, a percentage of one decimal reads 0.0
 const NAMED = 13; // pixels of a row from which on it has room for its name
-const CELL = [4, 46]; // pixels of a cell's width, at least and at most
+const TINT = 30; // per cent of the colour of what is wrong, in the worst cell of a column
+const CELL = [4, 96], ROW = [15, 26]; // pixels of a cell's width, of its height where it has a name, at least and at most
 
 export function startClasses() {
   const panel = new Classes();
@@ -56,6 +57,7 @@ export class Classes {
       if (!columns.some(({ id }) => id === this.by)) this.by = "index";
       const { of } = columns.find(({ id }) => id === this.by);
       lines.sort((a, b) => compare(of(a), of(b), this.down) || a.code - b.code);
+      for (const column of columns) if (column.ill) column.most = Math.max(...lines.map((line) => column.ill(line) ?? 0));
       at("class-title").textContent = at("class-title").title = this.tableWords(told);
       at("classes-body").replaceChildren(make("table", { class: "sortable" }, make("thead", {}, make("tr", {}, ...columns.map((column) => this.head(column)))),
         make("tbody", {}, ...lines.map((line) => this.line(line, columns)))));
@@ -86,10 +88,10 @@ export class Classes {
     const predicted = this.judged ? manifest.predictions[space.predictions].names : null;
     return [{ id: "index", title: "class", of: (line) => line.code, show: ({ code }) => make("span", { class: "class-name" }, make("i", { style: { "--c": classColour(code) } }), images.labels[code]) },
       { id: "count", title: "images", of: ({ count: number }) => number, show: ({ count: number }) => count(number) },
-      ...judged.map((name) => ({ id: name, title: name === "all" ? "right" : `right, ${name}`, of: ({ right }) => right(name), show: ({ right }) => percent(right(name)) })),
+      ...judged.map((name) => ({ id: name, title: name === "all" ? "right" : `right, ${name}`, hint: `share that is right${TINTED}`, ill: ({ right }) => less(right(name)), of: ({ right }) => right(name), show: ({ right }) => percent(right(name)) })),
       ...(predicted ? [{ id: "worst", title: "most taken for", of: ({ worst }) => worst?.count ?? 0, show: ({ code, worst }) => (worst ? this.link(`${predicted[worst.other]} (${count(worst.count)})`, () => this.pickConfusion(code, worst.other)) : "–") }] : []),
-      ...(told ? [{ id: "spread", title: "spread", hint: "mean distance to the class’s centre, in units of the mean distance between centres", of: ({ spread }) => spread, show: ({ spread }) => (spread === null ? "–" : spread.toFixed(2)) },
-        { id: "purity", title: "purity", hint: "share of the nearest neighbours that are of the class", of: ({ purity }) => purity, show: ({ purity }) => percent(purity) },
+      ...(told ? [{ id: "spread", title: "spread", hint: `mean distance to the class’s centre, in units of the mean distance between centres${TINTED}`, ill: ({ spread }) => spread, of: ({ spread }) => spread, show: ({ spread }) => (spread === null ? "–" : spread.toFixed(2)) },
+        { id: "purity", title: "purity", hint: `share of the nearest neighbours that are of the class${TINTED}`, ill: ({ purity }) => less(purity), of: ({ purity }) => purity, show: ({ purity }) => percent(purity) },
         { id: "mixes", title: "mixes most with", hint: "over all images", of: ({ mixes }) => mixes?.share ?? null, show: ({ mixes }) => (mixes && mixes.share >= LEAST_SHARE ? `${images.labels[mixes.other]} (${percent(mixes.share)})` : "–") }] : [])];
   }
 
@@ -100,7 +102,14 @@ export class Classes {
   }
 
   line(line, columns) {
-    return make("tr", { "data-class": line.code }, ...columns.map(({ id, show }) => make("td", {}, id === "index" ? this.link(show(line), () => this.pickClass(line.code)) : show(line))));
+    return make("tr", { "data-class": line.code }, ...columns.map((column) => this.cell(line, column)));
+  }
+
+  // The worse a figure is beside the worst of its column, the stronger is its cell's colour.
+  cell(line, { id, show, ill, most }) {
+    const share = ill && most ? (ill(line) ?? 0) / most : 0;
+    const shown = id === "index" ? this.link(show(line), () => this.pickClass(line.code)) : show(line);
+    return make("td", {}, share ? make("span", { class: "tinted", style: { "--tint": `${(TINT * share).toFixed(1)}%` } }, shown) : shown);
   }
 
   link(content, onclick) { return make("button", { type: "button", class: "row-link", onclick }, content); }
@@ -141,7 +150,7 @@ export class Classes {
     this.matrix = matrix;
     const { pairs, named, verb } = matrix, listed = pairs.slice(0, LISTED);
     const list = make("ol", { class: "pairs", "aria-label": "The largest first" }, ...listed.map(({ own, other, words }) => make("li", {}, make("button", { type: "button", class: "row-link", onclick: () => matrix.pick(own, other) },
-      make("span", {}, make("i", { class: "dot", style: { "--c": classColour(own) } }), images.labels[own], make("small", {}, ` ${verb} `), make("i", { class: "dot", style: { "--c": classColour(other) } }), named[other]), make("em", {}, words)))));
+      make("span", {}, make("i", { class: "class-dot", style: { "--c": classColour(own) } }), images.labels[own], make("small", {}, ` ${verb} `), make("i", { class: "class-dot", style: { "--c": classColour(other) } }), named[other]), make("em", {}, words)))));
     const more = pairs.length > LISTED ? make("p", { class: "note" }, `and ${several(pairs.length - LISTED, "smaller pair")}: see the matrix`) : null;
     at("classes-body").replaceChildren(make("div", { class: "pair-list" }, pairs.length ? list : make("p", { class: "empty" }, verb === "taken for" ? "No mistakes here." : "None."), more));
     at("classes-body").append(make("div", { class: "matrix" }, make("div", { class: "matrix-corner note" }, verb === "near" ? "class ↓ neighbours →" : "label ↓ prediction →"), make("div", { class: "matrix-top", id: "matrix-top" }), make("div", { class: "pattern-names", id: "matrix-names" }), this.canvas));
@@ -153,11 +162,12 @@ export class Classes {
     if (!holder || !rows.length) return;
     const colours = palette(), most = pairs.reduce((largest, { amount }) => Math.max(largest, amount), 0) || 1;
     const room = at("classes-body").clientWidth - at("classes-body").firstChild.offsetWidth - 170, wide = Math.max(CELL[0], Math.min(CELL[1], Math.floor(room / columns.length)));
-    const row = rows.length > 100 ? CELL[0] : 15, own = signed(colours, 1), wrong = signed(colours, most);
-    names(at("matrix-names"), row, row < NAMED ? [] : rows.map((code) => ({ name: images.labels[code] })));
+    const own = signed(colours, 1), wrong = signed(colours, most);
     at("matrix-top").style.setProperty("--wide", `${wide}px`);
     at("matrix-top").replaceChildren(...(wide < NAMED ? [] : columns.map((code) => make("span", { title: named[code] }, make("b", {}, named[code])))));
-    this.heat.show({ rows: rows.length, columns: columns.length, row, width: wide * columns.length, value: (y, x) => share(rows[y], columns[x]),
+    const above = at("matrix-top").offsetHeight, free = at("classes-body").clientHeight - above - 6, row = rows.length > 100 ? CELL[0] : Math.max(ROW[0], rowHeight(rows.length, free, ROW[1]));
+    names(at("matrix-names"), row, row < NAMED ? [] : rows.map((code) => ({ name: images.labels[code] })));
+    this.heat.show({ rows: rows.length, columns: columns.length, row, above, width: wide * columns.length, value: (y, x) => share(rows[y], columns[x]),
       colour: (value, y, x) => (judged && rows[y] === columns[x] ? own(-value) : wrong(value)), text: (y, x) => text(rows[y], columns[x]),
       words: (y, x) => [`${images.labels[rows[y]]} ${rows[y] === columns[x] && verb === "taken for" ? "right" : `${verb} ${named[columns[x]]}`}`, line(rows[y], columns[x])], open: (y, x) => pick(rows[y], columns[x]) });
   }
@@ -188,6 +198,9 @@ export class Classes {
     page.does.look?.(rows);
   }
 }
+
+const TINTED = "; the stronger a cell's colour, the worse beside the others";
+const less = (share) => (share === null ? null : 1 - share);
 
 // The split that was measured: the one shown where it was, else all.
 const over = (told, split) => (told.over.includes(split) ? split : "all");

@@ -90,6 +90,8 @@ function faithfulWords(method, words, { recall, k = 15, sample, points }) {
   return `${name}${kept}${kept && points ? `, over all ${count(points)} points` : ""}.${others}`;
 }
 
+let measuredOpen = false; // its words stand folded, so that the legend below is in view
+
 function faithful() {
   const { quality, words, method } = page.state.layout, holder = at("faithful");
   const lines = [["trustworthiness", "Trustworthiness", "neighbours on the map are neighbours in the layer"], ["continuity", "Continuity", "neighbours in the layer stay close on the map"],
@@ -97,7 +99,7 @@ function faithful() {
   if (!lines.length) { holder.replaceChildren(make("p", { class: "note" }, "How faithful this layout is was not measured.")); return; }
   holder.replaceChildren(make("dl", {}, ...lines.flatMap(([name, title, hint]) => [make("dt", { title: hint }, title),
     make("dd", { class: "meter", title: hint }, make("i", { style: { width: `${100 * Math.max(0, Math.min(1, quality[name]))}%` } })), make("dd", {}, quality[name].toFixed(2))])),
-  make("p", { class: "note" }, faithfulWords(method, words, quality)));
+  make("details", { class: "measured", open: measuredOpen, ontoggle: (event) => { measuredOpen = event.target.open; } }, make("summary", { class: "note" }, "How this was measured"), make("p", { class: "note" }, faithfulWords(method, words, quality))));
 }
 
 function splitSwitch() {

@@ -2,7 +2,7 @@
 import { make, inMany, pictured, count } from "./data.js";
 
 const STEP = 61; // pixels from one thumbnail to the next, as selection.css has it
-const EDGE = 54; // pixels of a thumbnail
+const EDGE = 54, GAP = 7; // pixels of a thumbnail, between two
 const ENOUGH = 160; // thumbnails that are in the page together: two screens of 1 000 pixels
 
 export class Gallery {
@@ -36,8 +36,9 @@ export class Gallery {
   draw() {
     const width = this.holder.clientWidth;
     if (!width || !this.holder.isConnected) return;
-    const across = Math.max(1, Math.floor((width + 7) / STEP)), lines = Math.ceil(this.rows.length / across);
+    const across = Math.max(1, Math.floor((width + GAP) / STEP)), lines = Math.ceil(this.rows.length / across);
     if (across !== this.across) { this.across = across; this.clear(); this.holder.style.setProperty("--across", across); }
+    this.holder.style.setProperty("--wide", `${(Math.floor((width + GAP) / across) - GAP) & ~1}px`); // even: thumbnails stand on whole pixels
     this.holder.style.height = `${lines * STEP}px`;
     const most = Math.ceil(ENOUGH / across), seen = Math.ceil(innerHeight / STEP);
     const above = this.holder.getBoundingClientRect().top, top = Math.floor(-above / STEP);

@@ -19,7 +19,8 @@ export class Heat {
   }
 
   // told: rows, columns (how many), row (pixels of a row), value(row, column), colour(value, row, column) → [r, g, b],
-  // words(row, column) → [title, line], open(row, column); perhaps text(row, column), marked (a column), width (pixels).
+  // words(row, column) → [title, line], open(row, column); perhaps text(row, column), marked (a column), width (pixels),
+  // above (pixels of what stands over the rows while they are scrolled).
   show(told) {
     this.told = told;
     if (this.cursor && (this.cursor[0] >= told.rows || this.cursor[1] >= told.columns)) this.cursor = null;
@@ -65,7 +66,7 @@ export class Heat {
   texts(context) {
     const { told } = this, wide = this.width / told.columns;
     if (wide < 24 || told.row < 11) return;
-    context.font = `${Math.min(11, told.row - 3)}px ${getComputedStyle(document.body).fontFamily}`;
+    context.font = `${Math.min(told.row < 20 ? 11 : 12, told.row - 3)}px ${getComputedStyle(document.body).fontFamily}`;
     Object.assign(context, { textAlign: "center", textBaseline: "middle" });
     for (let row = 0; row < told.rows; row++) {
       for (let column = 0; column < told.columns; column++) {
@@ -123,8 +124,8 @@ export class Heat {
   // The cursor is kept in view, and what it stands on is told to the eye and to the ear.
   follow() {
     const [row, column] = this.cursor, box = this.canvas.getBoundingClientRect(), scroller = this.canvas.closest(".dock-scroll");
-    const y = box.top + row * this.told.row, view = scroller?.getBoundingClientRect();
-    if (view && y < view.top) scroller.scrollTop -= view.top - y + 4;
+    const y = box.top + row * this.told.row, view = scroller?.getBoundingClientRect(), top = view && view.top + (this.told.above ?? 0);
+    if (view && y < top) scroller.scrollTop -= top - y + 4;
     else if (view && y + this.told.row > view.bottom) scroller.scrollTop += y + this.told.row - view.bottom + 4;
     const now = this.canvas.getBoundingClientRect();
     this.tell(this.cursor, now.left + ((column + 0.5) * now.width) / this.told.columns, now.top + row * this.told.row);

@@ -56,7 +56,7 @@ function searched(kinds) {
 
 function chip({ name, code, colour }, kinds, counts) {
   const title = [name, spreadWords(code), "Click hides or shows, double-click (I) shows it alone"].filter(Boolean).join("\n");
-  return make("button", { type: "button", class: "chip", "aria-pressed": String(!page.state.hidden.has(code)), "data-code": code, title,
+  return make("button", { type: "button", class: tallied && !tallied[code] ? "chip none" : "chip", "aria-pressed": String(!page.state.hidden.has(code)), "data-code": code, title,
     style: { "--c": colour }, onclick: (event) => toggle(code, event), ondblclick: () => isolate(code, kinds) },
   make("span", {}, name), make("small", {}, told(tallied?.[code], counts[code])));
 }

@@ -15,6 +15,7 @@ const TIGHT = 0.04, ROOMY = 0.26; // of the map's extent left free around it; th
 const MOST = { webgl: 200_000, canvas: 50_000 }, SAMPLE = { webgl: 50_000, canvas: 15_000 };
 const REMEMBERED = 20; // selections that can be gone back to
 const SIZES = [[200, 10], [3000, 7], [12000, 5.5], [30000, 4.5], [80000, 3.5], [Infinity, 2.5]]; // points at most, their size in pixels
+const USUAL = 560; // pixels of a map's shorter side at which those sizes hold
 
 // An image graph's own layout has no place for a point that is no node of it: in these lists it has the code ABSENT.
 const ABSENT = 65535;
@@ -169,7 +170,11 @@ export class AtlasMap {
     y_range.setv({ start: y0, end: y1 });
   }
 
-  sizeFor(n) { return SIZES.find(([most]) => n <= most)[1]; }
+  // Points grow with a large map, which leaves more room between them; in the steps of the slider.
+  sizeFor(n) {
+    const { inner_width, inner_height } = this.plot, room = Math.sqrt(Math.min(inner_width, inner_height) / USUAL);
+    return Math.round(2 * SIZES.find(([most]) => n <= most)[1] * Math.max(1, Math.min(1.5, room))) / 2;
+  }
 
   setSize(size) {
     this.size = size;

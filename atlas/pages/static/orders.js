@@ -4,7 +4,11 @@ import { tables, make } from "./data.js";
 // Selectivity where it is defined for every unit that is ever above 0; else how far units stand out.
 export const usesSelectivity = (table) => table.selectivity.every((value, unit) => value !== null || table.dead[unit]);
 export const falling = (values) => (a, b) => (values[b] ?? -Infinity) - (values[a] ?? -Infinity) || a - b;
-export const rowHeight = (classes) => Math.max(13, Math.min(15, Math.round(180 / Math.max(1, classes)))); // pixels: a line of names needs thirteen
+
+const LEAST = 13; // pixels of a row: a line of names needs them
+
+// How high each of some rows is so that together they fill their place, and none is taller than `most`.
+export const rowHeight = (rows, room, most = 38) => Math.max(LEAST, Math.min(most, Math.floor(room / Math.max(1, rows))));
 
 // The classes that have a row: those of which the atlas has an image, or all where it has none of any.
 export function rowsOf(labels) {

@@ -11,6 +11,7 @@ const FEW = 10; // images of a group below which its mean says little
 const LISTED = 14; // units named below a difference
 const LEAST_TALL = 64; // pixels of the view across layers; a column of more units shows the largest of those that share a pixel
 const SLOW = 250; // milliseconds after which a wait is told
+const FLAT = 20, TALL = 96; // pixels of a row of which there are three or four, at least and at most
 const PAIRS = 200; // confusions offered in a list
 const VIEWS = [["classes", "classes × units"], ["across", "a class across layers"], ["pair", "two classes"], ["taken", "a confusion"]];
 const ORDERS = [["index", "by index"], ["class", "by class"], ["similar", "by similarity"], ["selective", "by selectivity"]];
@@ -27,7 +28,7 @@ export function startPatterns() {
 
 export class Patterns {
   constructor() {
-    Object.assign(this, { view: "classes", scaled: "one", stat: "mean", order: "index", rowOrder: "index", across: "index", one: 0, other: 1, pair: null, turn: 0, held: null });
+    Object.assign(this, { view: "classes", scaled: "own", stat: "mean", order: "index", rowOrder: "index", across: "index", one: 0, other: 1, pair: null, turn: 0, held: null });
     this.heat = new Heat(at("pattern-canvas"), at("heat-said"));
     segments(at("pattern-stat"), [{ id: "mean", title: "mean" }, { id: "std", title: "std", hint: "standard deviation" }, { id: "contrast", title: "contrast", hint: "the class’s mean less the mean over classes" }],
       this.stat, (id) => { this.stat = id; this.again(); });
@@ -37,7 +38,6 @@ export class Patterns {
     at("pattern-one").onchange = (event) => { this.one = Number(event.target.value); this.again(); };
     at("pattern-other").onchange = (event) => { this.other = Number(event.target.value); this.again(); };
     at("pattern-pair").onchange = (event) => { this.pair = event.target.value; this.again(); };
-    at("pattern-canvas").style.height = `${rowHeight(images.labels.length) * images.labels.length}px`; // its place is kept: the map does not jump
     new ResizeObserver(() => this.draw()).observe(at("patterns-body"));
     this.choices();
     this.controls();
@@ -52,7 +52,7 @@ export class Patterns {
     if (!there.includes(this.other) || this.other === this.one) this.other = there.find((code) => code !== this.one) ?? this.one;
     for (const [id, code] of [["pattern-one", this.one], ["pattern-other", this.other]]) options(at(id), there.map((k) => [String(k), images.labels[k]]), String(code));
     options(at("pattern-rows"), ROW_ORDERS, this.rowOrder);
-    options(at("pattern-scaled"), [["one", "one scale"], ["own", "a scale for each layer"]], this.scaled);
+    options(at("pattern-scaled"), [["own", "a scale for each layer"], ["one", "one scale"]], this.scaled);
   }
 
   controls() {
@@ -204,11 +204,11 @@ export class Patterns {
   }
 
   drawClasses() {
-    const { held, stat } = this, { units } = held, values = held[stat], rows = this.rows(), order = this.units(), row = rowHeight(rows.length), scale = span(values);
+    const { held, stat } = this, { units } = held, values = held[stat], rows = this.rows(), order = this.units(), row = rowHeight(rows.length, at("patterns-body").clientHeight), scale = span(values);
     names(at("pattern-names"), row, rows.map((k) => ({ name: held.count[k] ? held.labels[k] : `${held.labels[k]} (none)`, title: `${held.labels[k]}: ${several(held.count[k], "image")}`, none: !held.count[k] })));
     this.heat.show({ rows: rows.length, columns: units, row, value: (line, place) => values[rows[line] * units + order[place]], colour: signed(this.colours, scale.most),
       words: (line, place) => this.cellWords(rows[line], order[place]), open: (line, place) => this.opened(held.layer, order[place]), marked: this.marked(held.layer, order) });
-    this.scale(scale, Math.min(row * rows.length, 150));
+    this.scale(scale, row * rows.length);
   }
 
   cellWords(k, unit) {
@@ -230,12 +230,13 @@ export class Patterns {
     const { held } = this;
     at("pattern-canvas").hidden = !held.pair;
     if (!held.pair) { at("pattern-names").replaceChildren(); at("pattern-scale").replaceChildren(); return; }
-    const lines = this.lines(), { units } = held, order = this.units(), row = 24, scale = span(lines.flatMap(({ mean }) => mean.map((value) => value ?? NaN)));
+    const lines = this.lines(), { units } = held, order = this.units(), scale = span(lines.flatMap(({ mean }) => mean.map((value) => value ?? NaN)));
+    this.list(lines[lines.length - 1]);
+    const row = Math.max(FLAT, rowHeight(lines.length, at("patterns-body").clientHeight - below(at("pattern-list")), TALL));
     names(at("pattern-names"), row, lines.map(({ name, number }) => ({ name, title: number === null ? name : `${name}: ${several(number, "image")}` })));
     this.heat.show({ rows: lines.length, columns: units, row, value: (line, place) => lines[line].mean[order[place]] ?? NaN, colour: signed(this.colours, scale.most),
       words: (line, place) => pairWords(lines[line], order[place]), open: (_, place) => this.opened(held.layer, order[place]), marked: this.marked(held.layer, order) });
     this.scale(scale, row * lines.length);
-    this.list(lines[lines.length - 1]);
   }
 
   // The units that differ most, by effect: each a button that opens it.
@@ -256,7 +257,7 @@ export class Patterns {
       words: (line, column) => [`${title(column)} · unit ${unitAt(line, column)}`, `${this.stat} ${figure(columns[column].values[unitAt(line, column)], 4)} · ${images.labels[this.one]} · ${several(held.count[this.one], "image")}`],
       open: (line, column) => this.opened(columns[column].layer, unitAt(line, column)) });
     columnNames(at("pattern-columns"), at("pattern-canvas").clientWidth, columns.length, title);
-    this.scale(own ? { most: 1, beyond: 0, words: "each layer’s own largest" } : scale, Math.min(row * rows, 150));
+    this.scale(own ? { most: 1, beyond: 0, words: "each layer’s own largest" } : scale, row * rows);
   }
 
   // A layer's units from the top of its column to the end: by number, or the greatest first.
@@ -295,6 +296,9 @@ export class Patterns {
     return rowOrder === "name" ? rows.sort((a, b) => held.labels[a].localeCompare(held.labels[b])) : rows;
   }
 }
+
+// How much of the height a part takes that stands below the heatmap.
+const below = (part) => (part.hidden ? 0 : part.offsetHeight + parseFloat(getComputedStyle(part).marginTop));
 
 function pairWords({ name, number, mean, std, effect }, unit) {
   if (mean[unit] === null) return [name, `unit ${unit} · no image here`];

@@ -7,6 +7,7 @@ import { CELL, Squares, nearestIn, withRoom } from "./spread.js";
 const FEW = 1500; // points in view from which on dots say more
 const CLEAR = 0.85; // of a thumbnail's edge that two of them keep between their middles
 const MIDDLING = 44, SMALLEST = 28; // pixels of a thumbnail
+const FRAME = 2, ROUND = 2.4; // pixels of a frame's width, of its corners: rounder, and the picture's own corners stand out of it
 const REACH = 10; // pixels from a dot within which the pointer means it
 const KEPT = 40; // sheets held at a time by all maps together: each is some 8 MB once it is decoded
 const AT_ONCE = 4; // sheets fetched at a time: those that fill most squares first
@@ -126,7 +127,7 @@ export class Thumbs {
     const chosen = this.map.chosen;
     context.globalAlpha = chosen && !chosen[row] ? 0.25 : 1;
     context.drawImage(picture, (slot % images.columns) * images.edge, Math.floor(slot / images.columns) * images.edge, images.edge, images.edge, x, y, edge, edge);
-    outline(context, x, y, edge, 4, this.map.colourOf(point), 2);
+    outline(context, x, y, edge, ROUND, this.map.colourOf(point), FRAME);
     this.shown++;
   }
 }

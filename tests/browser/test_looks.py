@@ -1,0 +1,82 @@
+"""Nothing on the demo's page is cut off, left empty or drawn over, on a tablet and on a large screen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import serving
+from tests.browser.test_demo_page import FOLDER
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(FOLDER.parent, "--args", str(FOLDER)) as address:
+        yield address
+
+
+@pytest.fixture
+def page(url: str, open_page: Open) -> Page:
+    return open_page(url)
+
+
+def sized(page: Page, width: int, height: int) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(400)
+
+
+def box(page: Page, selector: str) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of an element on the screen."""
+    found = page.locator(selector).first.bounding_box()
+    assert found is not None
+    return found["x"], found["y"], found["x"] + found["width"], found["y"] + found["height"]
+
+
+def test_the_table_of_classes_is_whole_on_a_tablet_and_the_heatmap_fills_a_large_screen(page: Page) -> None:
+    sized(page, 1180, 820)
+    page.get_by_role("tab", name="Classes").click()
+    expect(page.locator("#classes-body tbody tr")).to_have_count(10)
+    cells = "[...document.querySelectorAll('#classes-body :is(th, td)')]"
+    cut = page.evaluate(f"{cells}.filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length")
+    assert cut == 0 and box(page, "#classes-body table")[2] <= box(page, "#classes-body")[2]
+    page.get_by_role("radio", name="Confusion").click()
+    sized(page, 2560, 1440)
+    assert box(page, "#classes-body")[3] - box(page, "#class-canvas")[3] < 40
+    page.get_by_role("tab", name="Patterns").click()
+    for view in ("classes", "pair"):
+        page.locator("#pattern-view").select_option(view)
+        page.wait_for_timeout(500)
+        last = "#pattern-list" if view == "pair" else "#pattern-canvas"
+        assert -1 <= box(page, "#patterns-body")[3] - box(page, last)[3] < 40
+
+
+def test_nothing_stays_at_the_edges_of_the_map_when_it_was_zoomed_in_and_out(page: Page) -> None:
+    page.locator("#map-card").evaluate("card => { card.style.borderRadius = 0; card.style.background = '#000' }")
+    for _ in range(6):
+        page.evaluate("AtlasPage.map.zoom(0.6)")
+        page.wait_for_timeout(60)
+    for _ in range(8):
+        page.evaluate("AtlasPage.map.zoom(1 / 0.6)")
+        page.wait_for_timeout(60)
+    page.wait_for_timeout(300)
+    page.add_style_tag(content="#map-card > :not(.map-place) { visibility: hidden }")
+    shown = np.asarray(Image.open(io.BytesIO(page.locator("#map-card").screenshot())).convert("RGB")).astype(int).max(2)
+    inside = shown[1:-1, 1:-1]  # without the card's own frame
+    for edge in (inside[:4], inside[-4:], inside[:, :4], inside[:, -4:]):
+        assert edge.max() < 20
+
+
+def test_the_gallery_of_a_selection_begins_where_its_heading_does(page: Page) -> None:
+    sized(page, 1440, 900)
+    page.evaluate("AtlasPage.page.does.select([...Array(60).keys()])")
+    page.wait_for_selector("#gallery .cell")
+    assert abs(box(page, "#gallery")[0] - box(page, "#selection-count")[0]) < 2
+    assert page.evaluate("AtlasPage && document.querySelector('#gallery').style.getPropertyValue('--across')") == "5"
