@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+import atlas
 from tests.browser.conftest import serving
 from tests.browser.test_demo_page import FOLDER
 
@@ -80,3 +81,22 @@ def test_the_gallery_of_a_selection_begins_where_its_heading_does(page: Page) ->
     page.wait_for_selector("#gallery .cell")
     assert abs(box(page, "#gallery")[0] - box(page, "#selection-count")[0]) < 2
     assert page.evaluate("AtlasPage && document.querySelector('#gallery').style.getPropertyValue('--across')") == "5"
+
+
+def test_a_page_on_which_nothing_is_chosen_lists_the_mistakes_made_most_with_their_images(page: Page) -> None:
+    images = atlas.open(FOLDER).images()
+    wrong = images[(images["split"] == "held-out") & (images["right"] == False)]  # noqa: E712  (a column, not a truth)
+    counts = wrong.groupby(["label", "prediction"]).size().sort_values(ascending=False)
+    told = [int(text) for text in page.locator(".leads em").all_inner_texts()]
+    assert told == counts.iloc[: len(told)].tolist() and len(told) == 6
+    label, said = counts.index[0]
+    own = wrong[(wrong["label"] == label) & (wrong["prediction"] == said)]
+    rows = [int(str(cell.get_attribute("data-row"))) for cell in page.locator(".lead-row").first.locator(".cell").all()]
+    assert rows and set(rows) <= set(own.index)
+    sure = own["confidence"].loc[rows].to_numpy()
+    assert np.all(np.diff(sure) <= 1e-3) and sure[0] >= own["confidence"].max() - 1e-3
+    page.locator(".leads button").first.click()
+    assert page.evaluate("AtlasPage.map.chosenRows()") == sorted(own.index)
+    expect(page.locator("[data-part=leads]")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-part=leads]")).to_be_visible()

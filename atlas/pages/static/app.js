@@ -12,6 +12,7 @@ import { startBeside } from "./beside.js";
 import { startHover, hover } from "./hover.js";
 import { startImage } from "./image.js";
 import { startSelection } from "./selection.js";
+import { startLeads } from "./leads.js";
 import { startFilter } from "./filter.js";
 import { startDock } from "./dock.js";
 import { startNewImage } from "./newimage.js";
@@ -134,6 +135,7 @@ async function begin() {
   startLegend();
   startImage();
   startSelection();
+  startLeads();
   startFilter();
   startDock();
   startLooking();

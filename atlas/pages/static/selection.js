@@ -201,7 +201,7 @@ function ofPoints(map, numberOf) {
 
 // -- lines of a list ---------------------------------------------------------------------------------------------------------
 
-function line(words, colour, share, figure, title, onclick) {
+export function line(words, colour, share, figure, title, onclick) {
   return make("li", {}, make("button", { type: "button", class: "line", title, onclick },
     make("b", {}, ...words), make("div", { class: "bar", style: { "--c": colour } }, make("i", { style: { width: `${100 * share}%` } })), make("em", {}, figure)));
 }
