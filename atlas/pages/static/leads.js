@@ -37,7 +37,7 @@ class Leads {
     this.known = now;
     this.of.textContent = split === "all" || !images.told ? "" : split;
     const most = pairs[0].count, named = manifest.predictions[space.predictions].names;
-    this.section.show(make("p", { class: "note" }, "Label → prediction, the images of which it is surest first"), ...pairs.flatMap((pair) => this.one(pair, named[pair.other], most, Math.floor((wide + 7) / STEP))));
+    this.section.show(make("p", { class: "note" }, "Label → prediction, the surest images first"), ...pairs.flatMap((pair) => this.one(pair, named[pair.other], most, Math.floor((wide + 7) / STEP))));
   }
 
   one({ own, other, count: number }, said, most, across) {
