@@ -41,6 +41,7 @@ def test_one_class_is_read_across_all_layers_in_one_answer(asked: tuple[Page, li
     expect(page.locator("#pattern-title")).to_contain_text(f"disc: {BLOCKS + 2} layers")
     assert len([url for url in fetched if "/across/" in url]) == 1
     assert not [url for url in fetched if "blocks" in url] and len([url for url in fetched if "/patterns/" in url]) <= 1
+    expect(page.locator("#pattern-scaled")).to_have_value("one")  # the blocks of one stream
     names = page.locator("#pattern-columns span").all_inner_texts()
     assert 3 < len(names) < 12 and names[0] == "conv" and all(name.startswith("blocks.") for name in names[1:])
     last = page.locator("#pattern-columns span").last.bounding_box()

@@ -218,6 +218,7 @@ def test_a_confusion_pair_is_shown_beside_those_that_are_right_and_few_images_ar
 def test_one_class_across_layers_opens_the_unit_of_the_layer_that_is_clicked(url: str, open_page: Open) -> None:
     page = open_page(url)
     page.select_option("#pattern-view", "across")
+    expect(page.locator("#pattern-scaled")).to_have_value("own")  # 12 and 8 units, of a conv and an FC layer
     expect(page.locator("#pattern-columns span")).to_have_text(["conv", "fc"])
     expect(page.locator("#pattern-note")).to_contain_text("different widths")
     cell(page, "#pattern-canvas", 11, 0, (12, 2))

@@ -28,7 +28,7 @@ export function startPatterns() {
 
 export class Patterns {
   constructor() {
-    Object.assign(this, { view: "classes", scaled: "own", stat: "mean", order: "index", rowOrder: "index", across: "index", one: 0, other: 1, pair: null, turn: 0, held: null });
+    Object.assign(this, { view: "classes", scaled: null, stat: "mean", order: "index", rowOrder: "index", across: "index", one: 0, other: 1, pair: null, turn: 0, held: null });
     this.heat = new Heat(at("pattern-canvas"), at("heat-said"));
     segments(at("pattern-stat"), [{ id: "mean", title: "mean" }, { id: "std", title: "std", hint: "standard deviation" }, { id: "contrast", title: "contrast", hint: "the class’s mean less the mean over classes" }],
       this.stat, (id) => { this.stat = id; this.again(); });
@@ -52,7 +52,7 @@ export class Patterns {
     if (!there.includes(this.other) || this.other === this.one) this.other = there.find((code) => code !== this.one) ?? this.one;
     for (const [id, code] of [["pattern-one", this.one], ["pattern-other", this.other]]) options(at(id), there.map((k) => [String(k), images.labels[k]]), String(code));
     options(at("pattern-rows"), ROW_ORDERS, this.rowOrder);
-    options(at("pattern-scaled"), [["own", "a scale for each layer"], ["one", "one scale"]], this.scaled);
+    options(at("pattern-scaled"), [["own", "a scale for each layer"], ["one", "one scale"]], this.scaled ?? "own");
   }
 
   controls() {
@@ -249,7 +249,7 @@ export class Patterns {
 
   drawAcross() {
     const { held, colours } = this, { columns } = held, most = Math.max(...columns.map(({ values }) => values.length)), room = Math.max(LEAST_TALL, at("patterns-body").clientHeight - 22), rows = Math.min(most, room), row = Math.max(1, Math.floor(room / rows));
-    const sorted = columns.map(({ values }) => this.sortedUnits(values)), scale = span(held.values), own = this.scaled === "own" ? columns.map(({ values }) => span(values).most) : null;
+    const sorted = columns.map(({ values }) => this.sortedUnits(values)), scale = span(held.values), own = this.scaling(columns) === "own" ? columns.map(({ values }) => span(values).most) : null;
     const unitAt = (line, column) => sorted[column][loudestOf(columns[column].values, sorted[column], Math.floor((line * sorted[column].length) / rows), Math.floor(((line + 1) * sorted[column].length) / rows))];
     const paint = signed(colours, own ? 1 : scale.most), title = (column) => layerWords(columns[column].layer);
     names(at("pattern-names"), Math.max(row, 15), [{ name: this.across === "index" ? "unit 0 ↓" : "most ↓" }]);
@@ -258,6 +258,15 @@ export class Patterns {
       open: (line, column) => this.opened(columns[column].layer, unitAt(line, column)) });
     columnNames(at("pattern-columns"), at("pattern-canvas").clientWidth, columns.length, title);
     this.scale(own ? { most: 1, beyond: 0, words: "each layer’s own largest" } : scale, row * rows);
+  }
+
+  // Until one is chosen: where most layers are of one width they are the blocks of one stream and share a scale, on which
+  // layers of all kinds would be blank but for one.
+  scaling(columns) {
+    const alike = (width) => columns.filter(({ values }) => values.length === width).length;
+    const found = this.scaled ?? (Math.max(...columns.map(({ values }) => alike(values.length))) > columns.length / 2 ? "one" : "own");
+    at("pattern-scaled").value = found;
+    return found;
   }
 
   // A layer's units from the top of its column to the end: by number, or the greatest first.
