@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import html
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +23,7 @@ from atlas.errors import AtlasError, one_line
 APP = Path(__file__).parents[1] / "apps" / "atlas"
 PORTS_TRIED = 50
 PATIENCE = 60.0  # seconds until a server that does not answer is given up: a cold import of Bokeh has taken ten
+OURS = "ATLAS_ENDS_WITH"  # set in the environment of a server that ends with the process that started it
 READ_ONLY = "ATLAS_READ_ONLY"  # set to 1 in the server's environment: nothing is written into the atlases it serves
 
 
@@ -103,6 +106,8 @@ class Shown:
         """End the server; a second call does nothing."""
         self.process.terminate()
         self.process.wait(10)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
 
 _servers: dict[tuple[Path, str | None], Shown] = {}  # one for each atlas this process shows
@@ -128,13 +133,26 @@ def started(root: Path, *, port: int, url: str | None, height: int) -> Shown:
     """Start a server of one atlas and return it when it answers; AtlasError with its last words where it does not."""
     origins = (urlsplit(url).netloc,) if url else ()
     program, environment, own = command(root, None, port=port, origins=origins)
+    environment = {**(environment or os.environ), OURS: str(os.getpid())}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(program, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(program, env=environment, stdout=log, stderr=log, stdin=subprocess.PIPE)
         atexit.register(process.terminate)
         if not answers(f"{own}/page/000000000000/app.css", process):
             process.kill()
             raise AtlasError(f"the explorer's server does not answer: {last_line(log) or 'it said nothing'}")
     return Shown(process, url or own, height=height)
+
+
+def end_with_starter() -> None:
+    """In a server that a notebook shows: end when its input does, for a killed notebook says nothing more than that."""
+    if os.environ.pop(OURS, None):
+        threading.Thread(target=_end_with_input, name="ends-with-starter", daemon=True).start()
+
+
+def _end_with_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def answers(url: str, process: subprocess.Popen[bytes]) -> bool:

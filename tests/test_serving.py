@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -72,12 +73,22 @@ def test_show_serves_an_atlas_once_and_the_frame_names_it(tiny_atlas):
         again.stop()
 
 
-def test_the_server_ends_with_the_process_that_shows_it(tiny_atlas):
-    code = f"import atlas; print(atlas.open({str(tiny_atlas.store.root)!r}).show(port=5950).url)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+@pytest.mark.parametrize("end", ["", "; os.kill(os.getpid(), 9)"], ids=["ends", "is killed"])
+def test_the_server_ends_with_the_process_that_shows_it(tiny_atlas, end):
+    shown = f"atlas.open({str(tiny_atlas.store.root)!r}).show(port=5950).url"
+    code = f"import atlas, os; print({shown}, flush=True){end}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == (-9 if end else 0)
     port = int(re.search(r":([0-9]+)/", done.stdout)[1])
+    until = time.monotonic() + 10
+    while listens(port) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not listens(port)
+
+
+def listens(port):
     with socket.socket() as probe:
-        assert probe.connect_ex(("localhost", port)) != 0
+        return probe.connect_ex(("localhost", port)) == 0
 
 
 def test_behind_a_notebooks_proxy_the_frame_and_the_server_take_its_address(tiny_atlas, monkeypatch):

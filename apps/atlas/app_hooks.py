@@ -9,6 +9,7 @@ if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 
 from atlas.pages.routes import install_routes  # noqa: E402
+from atlas.serving import end_with_starter  # noqa: E402
 from atlas.worker import Worker  # noqa: E402
 from atlas.worker.protocol import MOST_BYTES  # noqa: E402
 
@@ -26,6 +27,11 @@ def maps(root: Path, image: bytes | int, **question: Any) -> dict[str, Any]:
 def way(root: Path, image: bytes | int, **question: Any) -> dict[str, Any]:
     """Ask the worker of the atlas in `root` what each layer makes of an image: its row in the atlas, or its bytes."""
     return Worker(root).propagate(image, **question)
+
+
+def on_server_loaded(server_context: Any) -> None:
+    """End with the notebook that shows this server, if one does."""
+    end_with_starter()
 
 
 install_routes(see, maps=maps, way=way, most=MOST_BYTES)

@@ -24,6 +24,9 @@ def test_a_frame_of_a_notebook_holds_the_explorer_and_a_click_there_opens_an_ima
         frame.wait_for_function("window.AtlasPage && AtlasPage.ready", timeout=60_000)
         frame.evaluate("AtlasPage.page.does.open(5, null)")
         frame.wait_for_selector("#image-panel[data-row='5']")
+        assert (
+            open_atlas(tmp_path / "world").show(height=700)._repr_html_() == shown._repr_html_()
+        )  # one server for all frames
         assert page.locator("iframe").bounding_box()["height"] == 700  # type: ignore[index]
     finally:
         context.close()
