@@ -57,7 +57,7 @@ def test_a_question_of_the_page_is_answered(url: str, root: Path) -> None:
     assert (status, body) == (200, b"0.png\n39.png\n")
 
 
-@pytest.mark.parametrize("kind", ["find", "distinguish", "export/csv", "notes/keep", "notes/remove", "notes/list"])
+@pytest.mark.parametrize("kind", ["find", "called", "distinguish", "export/csv", "notes/keep", "notes/remove", "notes/list"])
 def test_another_origin_is_refused_everywhere(url: str, root: Path, kind: str) -> None:
     first, _, rest = kind.partition("/")
     path = f"{first}/{key(root)}" + (f"/{rest}" if rest else "")

@@ -304,6 +304,8 @@ def test_a_search_finds_every_file_and_value_that_holds_the_text(view: View, tex
     table, wanted = view.images.table, text.strip().casefold()
     files = [row for row in range(COUNT) if wanted in table["path"][row].casefold() or wanted in table["image_id"][row]]
     assert found["found"] == len(files) and {one["row"] for one in found["files"]} <= set(files)
+    bits = np.frombuffer(finding.called(view, {"text": text}, b"")[1], np.uint8)
+    assert np.flatnonzero(np.unpackbits(bits, count=COUNT)).tolist() == files
     assert len(found["files"]) + len(found["values"]) <= 50
     assert all(table["path"][one["row"]] == one["path"] for one in found["files"])
     for value in found["values"]:

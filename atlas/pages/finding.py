@@ -90,10 +90,7 @@ def find(view: View, asked: dict[str, Any], blob: bytes) -> dict[str, Any]:
 
     At most MOST answers together, with how many there are; classes and predictions the page finds itself.
     """
-    text = asked.get("text")
-    if not isinstance(text, str) or not 0 < len(text.strip()) <= LONGEST:
-        raise AtlasError(f"a search takes 1 to {LONGEST} characters")
-    wanted = text.strip().casefold()
+    wanted = searched(asked)
     values = [one for number in range(len(own_names(view.images.table))) for one in _values(view, number, wanted)]
     rows = matches(view, wanted)
     left = MOST - min(len(values), MOST // 2)  # files are not crowded out by values, nor values by files
@@ -103,6 +100,21 @@ def find(view: View, asked: dict[str, Any], blob: bytes) -> dict[str, Any]:
         for row in rows[:left].tolist()
     ]
     return {"files": files, "found": len(rows), "values": values[: MOST - len(files)], "values_found": len(values)}
+
+
+def called(view: View, asked: dict[str, Any], blob: bytes) -> tuple[str, bytes]:
+    """Answer which files have the text in their path or image_id: all of them, a bit for each image as numpy packs them."""
+    mask = np.zeros(len(view.images), bool)
+    mask[matches(view, searched(asked))] = True
+    return "application/octet-stream", np.packbits(mask).tobytes()
+
+
+def searched(asked: dict[str, Any]) -> str:
+    """Return the text of a question, casefolded; AtlasError where there is none, or too much."""
+    text = asked.get("text")
+    if not isinstance(text, str) or not 0 < len(text.strip()) <= LONGEST:
+        raise AtlasError(f"a search takes 1 to {LONGEST} characters")
+    return text.strip().casefold()
 
 
 def matches(view: View, wanted: str) -> np.ndarray:

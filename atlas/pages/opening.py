@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from atlas.pages.view import Space, View
 
 
+SAID = {"beside": "second map"}  # arguments whose name is no word of the page
+
+
 @dataclass(frozen=True)
 class Start:
     """What a page opens on, and what of the asked could not be had."""
@@ -51,7 +54,9 @@ class Asked:
 
     def miss(self, what: str, value: str) -> None:
         """Note that what was asked for is not there."""
-        self.notices.append(f"The link asks for the {what} {one_line(value, 60)}, which this atlas does not have.")
+        self.notices.append(
+            f"The link asks for the {SAID.get(what, what)} {one_line(value, 60)}, which this atlas does not have."
+        )
 
 
 def start(view: View, asked: Mapping[str, str]) -> Start:

@@ -52,6 +52,7 @@ def _exporting(kind: str) -> Ask:
 
 POSTS = [
     Post(rf"/find/{IMAGES}", finding.find),
+    Post(rf"/called/{IMAGES}", finding.called),
     Post(rf"/distinguish/{IMAGES}", selections.distinguish),
     *(Post(rf"/export/{IMAGES}/{kind}", _exporting(kind)) for kind in selections.WRITERS),
     Post(rf"/notes/{IMAGES}/list", selections.kept),

@@ -196,6 +196,57 @@ def test_filters_come_back_from_their_words_and_nonsense_is_told(url: str, view:
     assert len(shown(again)) == COUNT
 
 
+def test_a_text_in_the_file_or_the_id_is_a_filter_that_a_link_restores(url: str, view: View, open_page: Open) -> None:
+    page = open_page(url + "?split=all")
+    called = [row for row in range(COUNT) if "7.png" in f"{row}.png"]
+    page.get_by_role("combobox", name="Find").fill("7.PNG")
+    expect(page.locator("#found [aria-selected=true]")).to_contain_text("7.png0000")  # Enter would open one
+    drawn(page, page.get_by_role("option", name="Keep all called “7.PNG” 30 images").click)
+    assert shown(page) == called and len(called) == 30
+    pick(page, "class", "disc", "dots")
+    both = [row for row in called if view.images.codes[row] in (0, 3)]
+    assert shown(page) == both and 0 < len(both) < 30
+    page.locator(".chip", has_text="disc").focus()
+    drawn(page, lambda: page.keyboard.press("i"))
+    page.evaluate("AtlasPage.page.does.select([7, 8])")
+    page.wait_for_function("location.hash.includes('sel=') && location.hash.includes('file.t.372e504e47')")
+    again = open_page(page.url)
+    assert shown(again) == shown(page) == [row for row in both if view.images.codes[row] == 0]
+    assert again.locator(".filter-words").all_inner_texts() == ["file or id “7.PNG”", "class disc, dots"]
+    assert again.evaluate("AtlasPage.map.chosenRows()") == [7, 8]
+    drawn(page, page.get_by_role("button", name="Clear", exact=True).click)
+    assert shown(page) == np.flatnonzero(view.images.codes == 0).tolist()  # alone is alone, whatever was filtered away then
+
+
+def test_a_filter_of_another_layer_waits_for_it_and_one_that_keeps_nothing_is_told(url: str, open_page: Open) -> None:
+    page = open_page(url + "?split=all")
+    narrow(page, "label suspicion", 0.5, 1)
+    few = shown(page)
+    drawn(page, lambda: page.select_option("#layer", "conv+fc"))
+    page.wait_for_function("location.href.includes('layer=conv%2Bfc')")
+    again = open_page(page.url)
+    expect(again.locator(".filter-words")).to_have_text("label suspicion not in this layer")
+    expect(again.locator(".notice")).to_have_count(0)
+    drawn(again, lambda: again.select_option("#layer", "fc"))
+    assert shown(again) == few
+    drawn(page, page.get_by_role("button", name="Remove the filter by label suspicion").click)
+    page.wait_for_function("!location.hash.includes('suspicion')")
+    drawn(page, page.go_back)
+    page.wait_for_function("n => AtlasPage.map.points.data.i.length === n", arg=len(few))
+    assert shown(page) == few and page.locator(".notice").count() == 0
+    restored(again, "confidence.r.2.3-file.t.zz-file.t.3-file.r.0.1")
+    expect(again.locator(".notice")).to_contain_text("The link asks for 4 filters that this atlas does not have.")
+    assert len(shown(again)) == COUNT
+
+
+def test_a_link_without_room_for_a_filter_says_so(url: str, open_page: Open) -> None:
+    page = open_page(url + "?split=all")
+    page.evaluate("AtlasPage.page.does.addFilter('file', 'é'.repeat(199) + '7')")
+    page.evaluate("AtlasPage.page.does.addFilter('file', 'é'.repeat(199) + '8')")
+    page.locator("#copy-link").click()
+    expect(page.locator(".notice")).to_contain_text("The link is without 1 filter")
+
+
 def cases(rng: np.random.Generator) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield what the page's pure functions are asked, and what NumPy answers: many small cases with ties, ends and gaps."""
     for _ in range(300):

@@ -153,6 +153,15 @@ def test_layers_layouts_colours_and_the_legend_work(page: Page, view: View) -> N
     assert page.evaluate("AtlasPage.map.i.length") == before - hidden
 
 
+def test_a_text_in_the_file_is_a_filter_in_a_report_too(page: Page, view: View) -> None:
+    page.evaluate("AtlasPage.page.does.addFilter('file', '7.PNG')")
+    page.wait_for_function("AtlasPage.page.state.kept")
+    kept = page.evaluate("[...AtlasPage.page.state.kept].flatMap((is, row) => (is ? [row] : []))")
+    assert kept == [row for row, path in enumerate(view.images.table["path"]) if "7.png" in path]
+    page.evaluate("document.getElementById('filter-none').click()")
+    page.wait_for_function("!AtlasPage.page.state.kept")
+
+
 def test_the_patterns_are_drawn_and_every_split_has_them(page: Page) -> None:
     expect(page.locator("#pattern-title")).to_contain_text("correctly classified held-out images")
     page.get_by_role("radio", name="All").click()
@@ -228,8 +237,11 @@ def test_a_tampered_link_opens_the_report_with_a_notice_for_each_part(view: View
     page = open_report(view.store.root.parent / "world.html", behind=f"#{urllib.parse.urlencode(TAMPERED)}")
     told = page.locator("#notices .notice").all_inner_texts()
     assert len(told) == len(TAMPERED), told
+    words_of = {"beside": "second map"}
     for what in ("layer", "layout", "split", "colour", "image", "beside"):
-        assert any(f"the {what} {TAMPERED[what]}, which this report does not have" in words for words in told)
+        assert any(
+            f"the {words_of.get(what, what)} {TAMPERED[what]}, which this report does not have" in words for words in told
+        )
     expect(page.locator("#shown")).to_contain_text("120 of 300 points shown")
     assert page.locator("#notices img").count() == 0
 

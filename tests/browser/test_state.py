@@ -123,6 +123,18 @@ def test_a_thousand_classes_stand_in_groups_that_fold_and_are_searched(thousand:
     assert took < 400
 
 
+def test_what_a_group_of_classes_offers_keeps_the_keyboard(thousand: str, open_page: Open) -> None:
+    page = open_page(thousand)
+    page.locator(".chip-fold summary").nth(1).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".chip")).to_have_count(50)
+    page.keyboard.press("Tab")
+    for words, hidden in (("Show all", 50), ("Hide all", 0)):
+        drawn(page, lambda: page.keyboard.press("Enter"))
+        expect(page.locator(".chip-fold").nth(1).get_by_role("button", name=words)).to_be_focused()
+        assert page.evaluate("AtlasPage.state.hidden.size") == hidden
+
+
 def test_chips_are_worked_by_keys(url: str, open_page: Open) -> None:
     page = open_page(url + "?split=all")
     page.locator(".chip").nth(0).focus()
@@ -185,6 +197,26 @@ def test_back_and_forward_go_through_what_was_done_and_zooming_is_no_step(url: s
     page.wait_for_function("AtlasPage.state.space.id === 'conv' && AtlasPage.map.chosen !== null")
     assert page.evaluate(CHOSEN) == [1, 2, 3]
     expect(page.locator("#image-panel")).to_have_attribute("data-row", "7")
+
+
+def test_back_to_another_split_is_seen_by_every_panel(url: str, open_page: Open) -> None:
+    page = open_page(url + "?split=all")
+    page.get_by_role("tab", name="Classes").click()
+    expect(page.locator("#class-title")).to_contain_text("all images")
+    drawn(page, page.get_by_role("radio", name="Train").click)
+    expect(page.locator("#class-title")).to_contain_text("train images")
+    settled(page, "split=train")
+    drawn(page, page.go_back)
+    expect(page.locator("#class-title")).to_contain_text("all images")
+
+
+def test_a_link_to_a_view_of_nothing_shows_the_whole_map(url: str, open_page: Open) -> None:
+    page = open_page(url)
+    page.goto("about:blank")
+    page.goto(f"{url}?backend=canvas#view=0_0.001_0_0.001")
+    page.wait_for_function("window.AtlasPage && AtlasPage.ready")
+    expect(page.locator("#notices .notice")).to_contain_text("Nothing lies in the link’s view: the whole map is shown.")
+    assert page.evaluate("AtlasPage.page.does.seen()") is None
 
 
 def test_rubbish_behind_the_hash_opens_the_page_with_a_notice(url: str, view: View, open_page: Open) -> None:

@@ -1,6 +1,7 @@
 // What images can be filtered by: names of which some are wanted, or an amount between two ends; each with its column.
 import { manifest, images, tables, json, column, numbers, percent, SPLITS } from "./data.js";
 import { hash } from "./rows.js";
+import { called } from "./files.js";
 
 const SHARE = 65534; // the code of a share of one, and the next one of none
 const NONE = 65535;
@@ -22,6 +23,8 @@ const named = (kind, title, names, values, { none = -1, without = null } = {}) =
 
 const amount = (kind, title, from, to, values, { none = null, scale = 1, step, words, missing = false }) => ({ kind, title, from, to, step, words, missing, load: async () => values(), none, scale });
 
+const file = { kind: "file", title: "file or id", text: true, load: ({ text }) => called(text) };
+
 const shares = { none: NONE, scale: SHARE, step: 0.01, words: (share) => percent(share).replace(".0", "") };
 
 // The fields of one layer's images, in the order they are offered.
@@ -35,7 +38,7 @@ export function fieldsOf(space) {
     told?.judged ? named("right", "right or wrong", ["wrong", "right"], () => table().right, { without: table() && some(table().right) ? "undefined" : null }) : null,
     told ? amount("confidence", "confidence", 0, 1, () => table().confidence, { ...shares, missing: images.undecodable > 0 }) : null,
     space.suspects ? amount("suspicion", "label suspicion", 0, 1, () => column(space.suspects, "score", Uint16Array), { ...shares, missing: true }) : null,
-    ...own.map(ownField),
+    file, ...own.map(ownField),
   ].filter(Boolean);
 }
 
@@ -53,16 +56,21 @@ const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
 // A number with as many decimals as a step of it has.
 export const rounded = (value, step) => Number(value.toFixed(Math.max(0, Math.min(20, Math.ceil(-Math.log10(step))))));
 
-// The test of rows.js for what a filter asks of a field's values; null where it asks nothing.
+// Whether a filter asks anything: only then its field's values are needed.
+export const asks = (field, { names, text, low, high }) => (names ? names.size > 0 : field.text ? text !== "" : low > field.from || high < field.to);
+
+// The test of rows.js for what a filter asks of a field's values.
 export function testOf(field, filter, values) {
-  if (filter.names) return filter.names.size ? { values, among: field.codesOf(filter.names) } : null;
-  if (filter.low <= field.from && filter.high >= field.to) return null;
+  if (field.text) return { values, among: new Set([1]) };
+  if (filter.names) return { values, among: field.codesOf(filter.names) };
   const { scale, none } = field, round = scale === 1 ? (end) => end : (end) => Math.round(end * scale);
   return { values, low: round(filter.low), high: round(filter.high), none };
 }
 
-// A filter in words: what is named, or from where to where.
+// A filter in words: what is named, what a name holds, or from where to where.
 export function sentence(field, filter) {
-  if (filter.names) return filter.names.size ? [...filter.names].map((name) => name ?? field.without ?? "none").join(", ") : "any";
-  return filter.low <= field.from && filter.high >= field.to ? "any" : `${field.words(filter.low)} to ${field.words(filter.high)}`;
+  if (!asks(field, filter)) return "any";
+  if (field.text) return `“${filter.text}”`;
+  if (filter.names) return [...filter.names].map((name) => name ?? field.without ?? "none").join(", ");
+  return `${field.words(filter.low)} to ${field.words(filter.high)}`;
 }

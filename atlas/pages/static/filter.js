@@ -1,16 +1,18 @@
 // Filters: which images the map keeps. Each is a chip that is switched off, edited or removed; all must be passed.
-import { images, tables, make, count, several, SPLITS } from "./data.js";
+import { manifest, images, tables, make, count, several, SPLITS } from "./data.js";
 import { hash, keptBy, readWords, wordsOf } from "./rows.js";
 import { rowsOf } from "./region.js";
-import { fieldsOf, loadOwn, rounded, sentence, testOf } from "./fields.js";
+import { asks, fieldsOf, loadOwn, rounded, sentence, testOf } from "./fields.js";
 import { startFind } from "./find.js";
 import { page, on, at } from "./page.js";
 
 const MOST_SHOWN = 150; // names of a list until one searches in it
 const MANY = 12; // names from which a list has a search
 const LONGEST_WORDS = 1500; // characters of the filters in an address
+const LONGEST_TEXT = 200; // characters of a text to find in a name
+const QUIET = 250; // milliseconds without a key until the map follows what is typed
 
-const filters = []; // { kind, on, names } with names a Set, null in it for "none"; or { kind, on, low, high }
+const filters = []; // { kind, on, names } with names a Set, null in it for "none"; { kind, on, text }; or { kind, on, low, high }
 let open = null; // the filter that is being edited
 let turn = 0, loading = null;
 
@@ -19,10 +21,11 @@ const fieldOf = (filter) => fields().find(({ kind }) => kind === filter.kind);
 
 export function startFilter() {
   loading = loadOwn().then(() => draw());
-  Object.assign(page.does, { filter: apply, addFilter: add, filterWords, filterFrom });
+  Object.assign(page.does, { filter: apply, addFilter: add, filterWords, filterFrom, filtersLeft });
   at("filter-add").onchange = (event) => { if (event.target.value) add(event.target.value); event.target.value = ""; };
   at("filter-select").onclick = () => page.does.select(rowsOf(matching()), "replace");
-  at("filter-none").onclick = () => { filters.length = 0; open = null; changed(); };
+  at("filter-none").onclick = () => { filters.length = 0; open = null; changed(); at("filter-add").focus(); };
+  at("filter-edit").onkeydown = leave;
   startFind();
   on("drawn", () => { draw(); tally(); });
 }
@@ -31,10 +34,10 @@ export function startFilter() {
 
 // Set what is kept, before the map is drawn: the columns that are asked for are fetched first.
 async function apply() {
-  const mine = ++turn, active = filters.filter((filter) => filter.on && fieldOf(filter));
+  const mine = ++turn, active = filters.filter((filter) => filter.on && fieldOf(filter) && asks(fieldOf(filter), filter));
   const tests = await Promise.all(active.map(async (filter) => {
     const field = fieldOf(filter);
-    try { return testOf(field, filter, await field.load()); } catch {
+    try { return testOf(field, filter, await field.load(filter)); } catch {
       filter.on = false;
       page.does.notice(`The filter by ${field.title} is off: its column could not be fetched.`);
       return null;
@@ -61,18 +64,21 @@ function tally() {
 
 // -- changing them --------------------------------------------------------------------------------------------------------
 
+// A filter of a field that asks nothing yet.
+const empty = ({ kind, names, text, from, to }) => ({ kind, on: true, ...(names ? { names: new Set() } : text ? { text: "" } : { low: from, high: to }) });
+
 // Add a filter of a kind, or a name to the one there is: `page.does.addFilter("class", "Shirt")`.
 export async function add(kind, name) {
   await loading;
   const field = fields().find((one) => one.kind === kind);
   if (!field) return;
-  let filter = filters.find((one) => one.kind === kind && one.on && (field.names ? one.names : true));
+  let filter = field.names && filters.find((one) => one.kind === kind && one.on);
   if (!filter || name === undefined) {
-    filter = field.names ? { kind, on: true, names: new Set() } : { kind, on: true, low: field.from, high: field.to };
+    filter = empty(field);
     filters.push(filter);
     open = name === undefined ? filter : open;
   }
-  if (name !== undefined) filter.names.add(name);
+  if (name !== undefined) { if (field.names) filter.names.add(name); else filter.text = name; }
   await changed();
   if (name === undefined) at("filter-edit").querySelector("input")?.focus();
 }
@@ -99,7 +105,7 @@ function draw() {
 }
 
 function chip(filter, k) {
-  const field = fieldOf(filter), words = field ? sentence(field, filter) : "not in this layer", title = field?.title ?? filter.kind;
+  const field = fieldOf(filter), words = field ? sentence(field, filter) : "not in this layer", title = (field ?? fieldAnywhere(filter.kind))?.title ?? filter.kind;
   const off = !filter.on || !field;
   return make("li", { class: `filter${off ? " off" : ""}` },
     make("button", { type: "button", class: "filter-switch", role: "switch", "aria-checked": String(filter.on), "data-chip": `switch-${k}`, "aria-label": `Filter by ${title}`, title: filter.on ? "Switch this filter off" : "Switch this filter on", onclick: () => { filter.on = !filter.on; changed(); } }),
@@ -114,7 +120,24 @@ function edit() {
   holder.filter = open;
   holder.hidden = !field;
   holder.replaceChildren();
-  if (field) holder.append(...(open.names ? names(field, open) : range(field, open)));
+  if (field) holder.append(...(open.names ? names(field, open) : field.text ? words(field, open) : range(field, open)));
+}
+
+// Esc leaves the editor for the chip of its filter.
+function leave(event) {
+  if (event.key !== "Escape" || event.target.value && event.target.type === "search") return; // what is typed goes first
+  event.stopPropagation();
+  const place = filters.indexOf(open);
+  open = null;
+  draw();
+  at("filter-chips").children[place]?.querySelector(".filter-words").focus();
+}
+
+function words(field, filter) {
+  let timer = 0;
+  const box = make("input", { class: "search", type: "search", value: filter.text, maxlength: LONGEST_TEXT, placeholder: "A part of it", "aria-label": `Text in the ${field.title}`, autocomplete: "off", spellcheck: "false",
+    oninput: () => { clearTimeout(timer); timer = setTimeout(() => { filter.text = box.value.trim(); changed(); }, QUIET); } });
+  return [box];
 }
 
 function names(field, filter) {
@@ -165,10 +188,32 @@ export function filterSentence() {
 }
 
 // The filters as an address has them: letters, digits, dots and dashes; "" where there are none. What grows too long is left out.
-export function filterWords() {
-  const fitting = [];
-  for (const filter of filters) if (wordsOf([...fitting, filter]).length <= LONGEST_WORDS) fitting.push(filter);
-  return wordsOf(fitting);
+export const filterWords = () => wordsOf(fitting());
+
+function fitting() {
+  const found = [];
+  for (const filter of asking()) if (wordsOf([...found, filter]).length <= LONGEST_WORDS) found.push(filter);
+  return found;
+}
+
+// A filter by a text that is not typed yet has nothing to say in an address.
+const asking = () => filters.filter(({ text }) => text !== "");
+
+// How many filters an address has no room for.
+export const filtersLeft = () => asking().length - fitting().length;
+
+// A field of this layer, or of another: then its filter waits until that layer is shown.
+const fieldAnywhere = (wanted) => [page.state.space, ...manifest.spaces].flatMap(fieldsOf).find(({ kind }) => kind === wanted);
+
+// A filter as an address tells it; null where the field has nothing of it.
+function restored(field, { kind, on, hashes, text, low, high }) {
+  if (hashes && field.names) {
+    const names = new Set(field.names.filter((name) => hashes.includes(hash(name))).concat(hashes.includes("_") ? [null] : []));
+    return names.size ? { kind, on, names } : null;
+  }
+  if (text !== undefined) return field.text ? { kind, on, text: text.slice(0, LONGEST_TEXT) } : null;
+  const ends = { low: Math.max(low, field.from), high: Math.min(high, field.to) };
+  return ends.low <= ends.high ? { kind, on, ...ends } : null;
 }
 
 // Set the filters that an address tells; what this atlas does not have is left out with a notice. Draws nothing.
@@ -178,12 +223,9 @@ export async function filterFrom(words) {
   let missed = wrong;
   filters.length = 0;
   for (const one of found) {
-    const field = fields().find(({ kind }) => kind === one.kind);
-    if (!field || Boolean(field.names) !== Boolean(one.hashes)) { missed++; continue; }
-    if (!one.hashes) { filters.push({ kind: one.kind, on: one.on, low: Math.max(one.low, field.from), high: Math.min(one.high, field.to) }); continue; }
-    const names = new Set(field.names.filter((name) => one.hashes.includes(hash(name))).concat(one.hashes.includes("_") ? [null] : []));
-    if (names.size < one.hashes.length) missed++;
-    if (names.size) filters.push({ kind: one.kind, on: one.on, names });
+    const field = fieldAnywhere(one.kind), filter = field && restored(field, one);
+    if (!filter || filter.names?.size < one.hashes?.length) missed++;
+    if (filter) filters.push(filter);
   }
   if (missed) page.does.notice(`The link asks for ${several(missed, "filter")} that this atlas does not have.`);
   draw();

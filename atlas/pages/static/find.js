@@ -1,18 +1,18 @@
 // One box that finds classes, predictions, values of the user's columns and files: results as one types.
-import { manifest, images, json, make, thumbStyle, tables, classColour, count, several } from "./data.js";
+import { manifest, images, make, thumbStyle, tables, classColour, count, several } from "./data.js";
 import { tally } from "./rows.js";
 import { rowsOf } from "./region.js";
 import { ownColumns, ownKind } from "./fields.js";
 import { ask, served } from "./posting.js";
+import { detailsHolding } from "./files.js";
 import { page, at } from "./page.js";
 
 const WAIT = 140; // milliseconds without a key until the server is asked
 const NAMES = 8; // classes, and predictions, that are offered
 const FILES = 12, VALUES = 8;
 const LONGEST = 200;
-const AT_ONCE = 1000;
 
-let turn = 0, timer = 0, options = [], chosen = -1, asking = null, embedded = null;
+let turn = 0, timer = 0, options = [], chosen = -1, asking = null;
 
 export function startFind() {
   const box = at("find");
@@ -81,15 +81,8 @@ function named(wanted) {
 
 // In a report: over the names of files that it holds.
 async function inPage(text) {
-  const wanted = text.toLowerCase(), files = [];
-  embedded ??= (async () => {
-    const all = [];
-    for (let from = 0; from < images.count; from += AT_ONCE) all.push(...await Promise.all(Array.from({ length: Math.min(AT_ONCE, images.count - from) }, (_, k) => json(`detail/${images.key}/${from + k}.json`))));
-    return all;
-  })().catch(() => null);
-  const details = await embedded;
-  if (!details) return { error: "The names of the files are not in this report." };
-  details.forEach((detail, row) => { if (String(detail.path ?? "").toLowerCase().includes(wanted) || String(detail.image_id ?? "").includes(wanted)) files.push({ row, path: detail.path ?? "", image_id: detail.image_id ?? "" }); });
+  const files = await detailsHolding(text).catch(() => null);
+  if (!files) return { error: "The names of the files are not in this report." };
   return { files: files.slice(0, FILES), found: files.length, values: [], values_found: 0 };
 }
 
@@ -104,8 +97,10 @@ function show(names, told) {
   if (told && !told.error) {
     const values = told.values.slice(0, VALUES), columns = ownColumns();
     if (values.length) lines.push(title("Columns"), ...values.map((one) => option(() => takeValue(one), one.row === undefined ? null : thumb(one.row), make("b", {}, one.value), make("small", {}, [columns[one.column]?.name, one.images === undefined ? null : count(one.images)].filter(Boolean).join(" · ")))));
-    const files = told.files.slice(0, FILES);
-    if (files.length) lines.push(title(told.found > files.length ? `Files: ${count(files.length)} of ${count(told.found)}` : "Files"), ...files.map((one) => option(() => open(one.row), thumb(one.row), make("b", {}, tail(one.path)), make("small", {}, one.image_id))));
+    const files = told.files.slice(0, FILES), text = at("find").value.trim().slice(0, LONGEST);
+    if (files.length) lines.push(title(told.found > files.length ? `Files: ${count(files.length)} of ${count(told.found)}` : "Files"));
+    if (told.found > 1) { lines.push(option(() => take("file", text), make("i", { class: "swatch", "aria-hidden": "true" }), make("b", {}, `Keep all called “${text}”`), make("small", {}, several(told.found, "image")))); options.at(-1).all = true; }
+    lines.push(...files.map((one) => option(() => open(one.row), thumb(one.row), make("b", {}, tail(one.path)), make("small", {}, one.image_id))));
   }
   if (told === null) lines.push(make("li", { class: "note busy", role: "presentation" }, "Searching files…"));
   else if (told.error) lines.push(make("li", { class: "note", role: "presentation" }, told.error));
@@ -116,7 +111,7 @@ function show(names, told) {
   at("find").setAttribute("aria-expanded", "true");
   at("found-told").textContent = told === null ? "" : `${several(options.length, "result")}`;
   chosen = -1;
-  if (options.length) mark(0);
+  if (options.length) mark(Math.max(0, options.findIndex(({ all }) => !all))); // Enter opens the nearest
 }
 
 // Under the box, wider than its panel, which would cut it off.
@@ -129,7 +124,7 @@ function place(holder) {
 const thumb = (row) => make("i", { class: "thumb", "data-row": row, style: { ...thumbStyle(row, 28), "--c": classColour(tables.label[row]) } });
 const tail = (path) => (path.length > 34 ? `…${path.slice(-33)}` : path);
 
-// A class, a prediction or a value: the map keeps those, and goes there.
+// A class, a prediction, a value or what is called so: the map keeps those, and goes there.
 async function take(kind, name) {
   done();
   await page.does.addFilter(kind, name);

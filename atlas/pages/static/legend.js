@@ -2,6 +2,7 @@
 import { images, make, count, percent } from "./data.js";
 import { loadOwn } from "./colouring.js";
 import { chosenOf } from "./rows.js";
+import { keepingFocus } from "./focus.js";
 import { page, on, at } from "./page.js";
 
 const MANY = 24; // categories from which they can be searched and stand in groups
@@ -33,11 +34,18 @@ function chips({ colouring, counts }) {
   if (names === null) { scale(colouring); return; }
   const { chosen } = page.map;
   tallied = chosen && chosenOf(chosen, colouring.codes, counts.length); // how many of each category are selected
-  const found = searched(kinds), focused = document.activeElement?.dataset?.code, top = holder.scrollTop;
-  holder.replaceChildren(...(kinds.length > MANY && group !== NONE ? groups(found, kinds, counts) : found.map((kind) => chip(kind, kinds, counts))));
+  const found = searched(kinds), all = codesIn(colouring), top = holder.scrollTop;
+  const made = kinds.length > MANY && group !== NONE ? groups(found, all, counts) : found.map((kind) => chip(kind, all, counts));
+  keepingFocus(holder, () => holder.replaceChildren(...made), () => holder.querySelector("summary, .chip"));
   if (!found.length) holder.append(make("p", { class: "note" }, "None of this name."));
   holder.scrollTop = top;
-  if (focused !== undefined) holder.querySelector(`[data-code="${focused}"]`)?.focus();
+}
+
+// The categories that this atlas has images of, whatever split and filters leave of them: alone means without all others.
+const inAtlas = new WeakMap();
+function codesIn({ codes }) {
+  if (!inAtlas.has(codes)) inAtlas.set(codes, [...new Set(codes)]);
+  return inAtlas.get(codes);
 }
 
 function scale({ palette, scale: { low, high, words } }) {
@@ -54,10 +62,10 @@ function searched(kinds) {
   return kinds.filter((kind) => where(kind) >= 0).sort((a, b) => Math.min(1, where(a)) - Math.min(1, where(b)));
 }
 
-function chip({ name, code, colour }, kinds, counts) {
+function chip({ name, code, colour }, all, counts) {
   const title = [name, spreadWords(code), "Click hides or shows, double-click (I) shows it alone"].filter(Boolean).join("\n");
   return make("button", { type: "button", class: tallied && !tallied[code] ? "chip none" : "chip", "aria-pressed": String(!page.state.hidden.has(code)), "data-code": code, title,
-    style: { "--c": colour }, onclick: (event) => toggle(code, event), ondblclick: () => isolate(code, kinds) },
+    style: { "--c": colour }, onclick: (event) => toggle(code, event), ondblclick: () => isolate(code, all) },
   make("span", {}, name), make("small", {}, told(tallied?.[code], counts[code])));
 }
 
@@ -88,24 +96,24 @@ function groupOf({ name, code }) {
   return /\p{L}/u.test(first) ? first.toUpperCase() : /\d/.test(first) ? "0–9" : "other signs";
 }
 
-function groups(found, kinds, counts) {
+function groups(found, all, counts) {
   const parts = new Map();
   for (const kind of found) { const key = groupOf(kind); if (!parts.has(key)) parts.set(key, []); parts.get(key).push(kind); }
   const few = found.length <= OPEN;
-  return [...parts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, members]) => fold(key, members, kinds, counts, few));
+  return [...parts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, members]) => fold(key, members, all, counts, few));
 }
 
 // A group that folds; its chips are made when it is opened.
-function fold(key, members, kinds, counts, few) {
+function fold(key, members, all, counts, few) {
   const codes = members.map(({ code }) => code), open = few || opened.has(key), { hidden } = page.state;
   const away = codes.filter((code) => hidden.has(code)).length;
   const sum = (of) => codes.reduce((total, code) => total + of[code], 0);
-  const summary = make("summary", {}, make("b", {}, key), make("span", { class: "note" }, `${count(members.length)} ${members.length === 1 ? "class" : "classes"}${away ? `, ${count(away)} hidden` : ""} · ${told(tallied && sum(tallied), sum(counts))}`));
+  const summary = make("summary", { "data-focus": `group ${key}` }, make("b", {}, key), make("span", { class: "note" }, `${count(members.length)} ${members.length === 1 ? "class" : "classes"}${away ? `, ${count(away)} hidden` : ""} · ${told(tallied && sum(tallied), sum(counts))}`));
   const body = make("div", { class: "chips-in" });
   const fill = () => body.replaceChildren(
-    make("button", { type: "button", class: "text-button", onclick: () => some(codes, away < codes.length) }, away < codes.length ? "Hide all" : "Show all"),
-    make("button", { type: "button", class: "text-button", onclick: () => only(codes, kinds) }, "Only these"),
-    ...members.map((kind) => chip(kind, kinds, counts)));
+    make("button", { type: "button", class: "text-button", "data-focus": `all of ${key}`, onclick: () => some(codes, away < codes.length) }, away < codes.length ? "Hide all" : "Show all"),
+    make("button", { type: "button", class: "text-button", "data-focus": `only ${key}`, onclick: () => only(codes, all) }, "Only these"),
+    ...members.map((kind) => chip(kind, all, counts)));
   if (open) fill();
   const details = make("details", { open, class: "chip-fold" }, summary, body);
   details.addEventListener("toggle", () => { if (details.open) { opened.add(key); if (!body.childElementCount) fill(); } else opened.delete(key); });
@@ -118,9 +126,9 @@ function some(codes, hide) {
   page.does.redraw();
 }
 
-function only(codes, kinds) {
+function only(codes, all) {
   const stay = new Set(codes);
-  Object.assign(page.state, { hidden: new Set(kinds.map(({ code }) => code).filter((code) => !stay.has(code))), alone: null });
+  Object.assign(page.state, { hidden: new Set(all.filter((code) => !stay.has(code))), alone: null });
   page.does.redraw();
 }
 
@@ -148,9 +156,8 @@ function toggle(code, event) {
   page.does.redraw();
 }
 
-function isolate(code, kinds) {
-  const { state } = page;
-  const others = kinds.filter((kind) => kind.code !== code).map((kind) => kind.code);
+function isolate(code, all) {
+  const { state } = page, others = all.filter((other) => other !== code);
   const alone = others.every((other) => state.hidden.has(other)) && !state.alone;
   state.hidden = new Set(alone || state.alone === code ? [] : others);
   state.alone = state.hidden.size ? code : null;

@@ -1,7 +1,7 @@
 // The state in the address, so that a link restores what is seen, and Back and Forward go through what was done.
 // What the server must know stands in the arguments; the view, what is hidden and the selection behind the #. A report has no
 // server: there all of it stands behind the #.
-import { manifest, images, json, count } from "./data.js";
+import { manifest, images, json, count, several } from "./data.js";
 import { mark, pack, ranges, unpack, unranged, viewOf, viewText } from "./bits.js";
 import { rowsOf } from "./region.js";
 import { page, on, tell, at } from "./page.js";
@@ -103,6 +103,17 @@ const miss = (words) => page.does.notice(words);
 function seeView(text) {
   const view = viewOf(text);
   if (view) page.does.show(view); else miss("The link’s view cannot be read: the whole map is shown.");
+  if (view && holdsNothing(page.does.seen())) {
+    page.does.show(null);
+    miss("Nothing lies in the link’s view: the whole map is shown.");
+  }
+}
+
+// Whether no point of the layout lies there, drawn or not.
+function holdsNothing([x0, x1, y0, y1]) {
+  const { xy, count: all } = page.map.now;
+  for (let point = 0; point < all; point++) if (xy[point] >= x0 && xy[point] <= x1 && xy[all + point] >= y0 && xy[all + point] <= y1) return false;
+  return true;
 }
 
 function hide(text) {
@@ -156,17 +167,18 @@ async function apply(saved) {
 }
 
 async function applyMap(saved, space, layout) {
-  const { state } = page, moved = space !== state.space, laid = layout !== state.layout;
+  const { state } = page, moved = space !== state.space, laid = layout !== state.layout, split = saved.split !== state.split;
   const hidden = state.drawn?.colouring.names && state.hidden.size ? `${mark(state.drawn.colouring.names)}_${ranges(state.hidden)}` : null;
   const filtered = (page.does.filterWords?.() || null) !== (saved.filter ?? null);
-  const same = !moved && !laid && !filtered && state.split === saved.split && state.colour === saved.colour && hidden === saved.hidden;
+  const same = !moved && !laid && !filtered && !split && state.colour === saved.colour && hidden === saved.hidden;
   if (!same) {
-    if (filtered) await page.does.filterFrom(saved.filter ?? "");
     Object.assign(state, { space, layout, split: saved.split, colour: saved.colour, hidden: new Set(), alone: null }, moved ? { point: null, near: [] } : {});
+    if (filtered) await page.does.filterFrom(saved.filter ?? ""); // of that layer’s columns
     page.does.controls();
     await page.does.redraw();
     if (saved.hidden && hide(saved.hidden)) await page.does.redraw();
     if (moved) await tell("space", space); else if (laid) await tell("layout", layout.key);
+    if (split) await tell("split", saved.split);
   }
   const view = saved.view && viewOf(saved.view), now = page.does.seen();
   if (view || now) page.does.show(view || null);
@@ -187,6 +199,8 @@ async function copyLink(event) {
   const button = event.target, before = "Copy link";
   await write();
   try { await navigator.clipboard.writeText(new URL(addressOf(await snapshot()), location.href).href); button.textContent = "Copied"; } catch { button.textContent = "Copy it from the address bar"; }
+  const left = page.does.filtersLeft?.() ?? 0;
+  if (left) miss(`The link is without ${several(left, "filter")}: so many names are too long for one.`);
   if (tooLong) miss(`The link is without the selection: of ${count(images.count)} images it is too long for one. Keep it under a name first.`);
   setTimeout(() => { button.textContent = before; }, 1600);
 }

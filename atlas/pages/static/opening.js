@@ -3,6 +3,7 @@ import { manifest, images } from "./data.js";
 import { canColour, colourNamed } from "./colouring.js";
 import { rowOfId } from "./report.js";
 
+const SAID = { beside: "second map" };
 const TOLD = 60; // characters of what was asked for and is not there
 const SPLITS = ["held-out", "train", "all"];
 
@@ -11,7 +12,7 @@ export async function startFrom(behind) {
   const { start, spaces } = manifest, notices = [];
   const take = (what, named, otherwise) => {
     const asked = behind.get(what), found = asked ? named(asked) : undefined;
-    if (asked && (found ?? null) === null) notices.push(`The link asks for the ${what} ${short(asked)}, which this report does not have.`);
+    if (asked && (found ?? null) === null) notices.push(`The link asks for the ${SAID[what] ?? what} ${short(asked)}, which this report does not have.`);
     return found ?? otherwise;
   };
   const space = take("layer", (id) => spaces.find((one) => one.id === id), spaces.find(({ id }) => id === start.space)), first = space.id === start.space;

@@ -123,18 +123,28 @@ const written = (number) => String(number).replaceAll("-", "m").replace(".", "p"
 const NUMBER = /^m?\d{1,25}(p\d{1,25})?(em?\d{1,3})?$/;
 const numberIn = (word) => (NUMBER.test(word) ? Number(word.replaceAll("m", "-").replace("p", ".")) : null);
 
-// [{ kind, on, names } or { kind, on, low, high }] as `class.k3f9.1x-xconfidence.0.0p6`: an x before a filter that is off.
-export const wordsOf = (filters) => filters.map(({ kind, on, names, low, high }) =>
-  [`${on ? "" : "x"}${kind}`, ...(names ? ["n", ...[...names].map((name) => (name === null ? "_" : hash(name)))] : ["r", written(low), written(high)])].join(".")).join("-");
+// What is typed to be found in a name is no stranger's: its bytes as hexadecimal digits.
+const coded = (text) => Array.from(new TextEncoder().encode(text), (byte) => byte.toString(16).padStart(2, "0")).join("");
+function decoded(digits) {
+  try { return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(digits.match(/../g), (byte) => parseInt(byte, 16))); } catch { return null; }
+}
 
-// What such words say: [{ kind, on, hashes } or { kind, on, low, high }]; what is none of it is left out and counted.
+// [{ kind, on, names }, { kind, on, text } or { kind, on, low, high }] as `class.n.k3f9.1x-xconfidence.r.0.0p6-file.t.3172`: an x
+// before a filter that is off.
+export const wordsOf = (filters) => filters.map(({ kind, on, names, text, low, high }) =>
+  [`${on ? "" : "x"}${kind}`, ...(names ? ["n", ...[...names].map((name) => (name === null ? "_" : hash(name)))] : text !== undefined ? ["t", coded(text)] : ["r", written(low), written(high)])].join(".")).join("-");
+
+// What such words say: [{ kind, on, hashes }, { kind, on, text } or { kind, on, low, high }]; what is none of it is left out and counted.
 export function readWords(words) {
   const found = [];
   let wrong = 0;
   for (const word of String(words).slice(0, 4000).split("-").filter(Boolean)) {
     const [head, type, ...rest] = word.split("."), on = !head.startsWith("x"), kind = on ? head : head.slice(1);
     const [low, high] = rest.map(numberIn);
-    if (!/^(class|prediction|split|right|confidence|suspicion|own_[0-9a-z]{1,7})$/.test(kind)) wrong++;
+    if (kind === "file") {
+      const text = type === "t" && rest.length === 1 && /^([0-9a-f]{2}){1,800}$/.test(rest[0]) ? decoded(rest[0]) : null;
+      if (text === null) wrong++; else found.push({ kind, on, text });
+    } else if (!/^(class|prediction|split|right|confidence|suspicion|own_[0-9a-z]{1,7})$/.test(kind)) wrong++;
     else if (type === "n" && rest.every((one) => /^(_|[0-9a-z]{1,7})$/.test(one))) found.push({ kind, on, hashes: rest });
     else if (type === "r" && rest.length === 2 && low !== null && high !== null && low <= high) found.push({ kind, on, low, high });
     else wrong++;
