@@ -146,6 +146,8 @@ def test_without_a_complete_class_map_nothing_is_right_or_wrong(tmp_path: Path, 
         assert "right" not in page.locator("#classes-body thead").inner_text()
         page.get_by_role("radio", name="Confusion").click()
         expect(page.locator(".pairs li").first).to_contain_text("said to be thing")
+        assert page.locator("#matrix-top span").all_inner_texts() == [f"thing {k}" for k in range(4)]  # no output is a label
+        expect(page.locator("#class-title")).to_contain_text("undefined. A cell counts a label’s images")
         page.get_by_role("tab", name="Patterns").click()
         assert "taken" not in [o.get_attribute("value") for o in page.locator("#pattern-view option").all()]
 
@@ -334,3 +336,50 @@ def test_a_thousand_classes_are_listed_and_scroll(tmp_path: Path, open_page: Ope
         expect(page.locator(".pair-list .note")).to_contain_text("smaller pairs: see the matrix")
         size = page.evaluate("(c => [c.width, c.height])(document.getElementById('class-canvas'))")
         assert 1000 <= size[1] <= 8000 and size[0] <= 8000
+        page.locator("#class-canvas").focus()
+        for key in ("ArrowRight", "End", "ArrowDown", "Enter"):
+            page.keyboard.press(key)
+        expect(page.locator("#heat-said")).to_contain_text("class 1 taken for class 999")
+        assert cursor_in_view(page)
+        page.keyboard.press("Home")
+        assert cursor_in_view(page)
+
+
+def cursor_in_view(page: Page) -> bool:
+    """Whether the cell under the keyboard's cursor lies where the matrix is seen, after the frame that puts it there."""
+    page.evaluate("new Promise(requestAnimationFrame)")
+    return bool(
+        page.evaluate(
+            """(() => { const { cursor, told, canvas } = AtlasPage.page.heat, place = (e) => e.getBoundingClientRect();
+            const view = place(document.getElementById("classes-body")), box = place(canvas);
+            const { bottom: top } = place(document.getElementById("matrix-top"));
+            const x = box.left + (cursor[1] * box.width) / told.columns, y = box.top + cursor[0] * told.row;
+            const high = y >= Math.max(top, view.top) && y + told.row <= view.bottom;
+            return high && x >= view.left && x + 4 <= view.right })()"""
+        )
+    )
+
+
+def test_an_atlas_without_labels_opens_on_a_tab_that_it_has(tmp_path: Path, open_page: Open) -> None:
+    without_labels(tmp_path / "cache" / "world")
+    with serving(tmp_path / "cache") as address:
+        page = open_page(address)
+        page.evaluate("localStorage.setItem('atlas-dock', JSON.stringify({ tab: 'classes' }))")  # of another atlas
+        page.reload()
+        page.wait_for_function("window.AtlasPage && AtlasPage.ready")
+        page.locator("#dock-fold").focus()
+        page.keyboard.press("Tab")
+        expect(page.locator("#tab-patterns")).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#tab-units")).to_be_focused()
+        expect(page.locator("#units")).to_be_visible()
+
+
+def without_labels(root: Path) -> None:
+    """Write a tiny atlas of images that carry no labels."""
+    pixels = np.stack([worlds.picture(0, row) for row in range(30)])
+    worlds.tiny_atlas(root, labels=["only"], codes=np.full(30, -1), pixels=pixels)
+    record = next(root.glob("images-*/record.json"))
+    told = json.loads(record.read_text())
+    told["fields"]["labels"] = []
+    record.write_text(json.dumps(told))

@@ -441,6 +441,18 @@ def test_a_tampered_link_opens_the_page_with_notices(url: str, open_page: Open) 
     expect(page.locator("#shown")).to_contain_text("120 of 300")
 
 
+def test_an_atlas_of_one_image_says_that_there_are_no_neighbours(tmp_path: Path, open_page: Open) -> None:
+    worlds.tiny_atlas(tmp_path / "cache" / "world", 1)
+    with serving(tmp_path / "cache") as url:
+        page = open_page(url)
+        page.keyboard.press("Enter")
+        page.keyboard.press("s")
+        for part in ("#part-journey", "#compare-panel"):
+            expect(page.locator(part)).to_contain_text("There is no other image among its neighbours.")
+        expect(page.locator("#beside-common")).to_be_hidden()
+        assert "NaN" not in page.locator("body").inner_text()
+
+
 def test_every_control_has_a_name(url: str, open_page: Open) -> None:
     page = open_page(url)
     nameless = """[...document.querySelectorAll("button, select, input, a")].filter(e => e.offsetParent

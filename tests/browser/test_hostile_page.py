@@ -87,6 +87,11 @@ def test_every_panel_shows_hostile_names_as_text(tmp_path: Path, open_page: Call
         again = open_page(f"{url}?split=all")
         expect(again.locator("#part-kept")).to_contain_text(NAMES[0])
         nothing_ran(again)
+        again.evaluate("AtlasPage.page.does.open(3, null)")
+        names = "[...document.querySelectorAll('.pair .cell span')]"
+        wide = f"Math.max(...{names}.map((name) => name.offsetWidth / name.closest('.grid').offsetWidth))"
+        again.wait_for_selector("#neighbours .cell")
+        assert again.evaluate(wide) < 0.34  # each name keeps to its own of three columns
 
 
 def test_a_report_shows_hostile_names_as_text_too(tmp_path: Path, open_page: Callable[..., Page]) -> None:

@@ -5,6 +5,7 @@ import { Heat, palette, signed, names } from "./heat.js";
 import { confusions, takenFor, ofClass, inSplit } from "./confusion.js";
 import { rowHeight, rowsOf } from "./orders.js";
 import { open } from "./dock.js";
+import { keepingFocus } from "./focus.js";
 import { unusual } from "./unusual.js";
 import { between } from "./between.js";
 import { depth } from "./depth.js";
@@ -38,7 +39,7 @@ export class Classes {
     this.say();
     try {
       const shown = await draw();
-      if (turn === this.turn) shown();
+      if (turn === this.turn) keepingFocus(at("classes-body"), shown, () => at("tab-classes"));
     } catch { if (turn === this.turn) this.empty(manifest.static ? "This is not in this report: the explorer has it." : "This could not be fetched. Load the page again."); }
   }
 
@@ -120,12 +121,12 @@ export class Classes {
     const { space, split } = page.state;
     if (!space.predictions) return () => this.empty("No predictions were kept for this network.");
     const told = confusions(space.predictions, split), named = manifest.predictions[space.predictions].names, seen = rowsOf(images.labels).filter((code) => told.of[code]);
-    const said = new Set([...told.cells.keys()].map((place) => place % told.codes)), columns = [...new Set([...seen, ...[...said].sort((a, b) => a - b)])];
+    const said = new Set([...told.cells.keys()].map((place) => place % told.codes)), columns = [...new Set([...(this.judged ? seen : []), ...[...said].sort((a, b) => a - b)])];
     const share = (own, other) => (told.cells.get(own * told.codes + other) ?? 0) / told.of[own];
     const pairs = told.pairs.map(({ own, other, count: number }) => ({ own, other, amount: number / told.of[own], words: count(number), large: number }));
     return () => {
       at("class-title").textContent = at("class-title").title = this.judged ? `${several(pairs.reduce((sum, { large }) => sum + large, 0), "mistake")}${split === "all" ? "" : `, ${split}`}; a cell selects its images`
-        : `${manifest.predictions[space.predictions].sentence} A cell counts a label’s images by what the network says.`;
+        : `${manifest.predictions[space.predictions].sentence.replace(/[.]?$/, ".")} A cell counts a label’s images by what the network says.`;
       this.both({ rows: seen, columns, share, pairs, judged: this.judged, verb: this.judged ? "taken for" : "said to be", named, text: (own, other) => { const number = told.cells.get(own * told.codes + other); return number ? count(number) : ""; },
         line: (own, other) => `${several(told.cells.get(own * told.codes + other) ?? 0, "image")}, ${percent(share(own, other))} of its class`, pick: (own, other) => this.pickConfusion(own, other) });
     };
@@ -149,7 +150,7 @@ export class Classes {
   both(matrix) {
     this.matrix = matrix;
     const { pairs, named, verb } = matrix, listed = pairs.slice(0, LISTED);
-    const list = make("ol", { class: "pairs", "aria-label": "The largest first" }, ...listed.map(({ own, other, words }) => make("li", {}, make("button", { type: "button", class: "row-link", onclick: () => matrix.pick(own, other) },
+    const list = make("ol", { class: "pairs", "aria-label": "The largest first" }, ...listed.map(({ own, other, words }) => make("li", {}, make("button", { type: "button", class: "row-link", title: `${images.labels[own]} ${verb} ${named[other]}: ${words}`, onclick: () => matrix.pick(own, other) },
       make("span", {}, make("i", { class: "class-dot", style: { "--c": classColour(own) } }), images.labels[own], make("small", {}, ` ${verb} `), make("i", { class: "class-dot", style: { "--c": classColour(other) } }), named[other]), make("em", {}, words)))));
     const more = pairs.length > LISTED ? make("p", { class: "note" }, `and ${several(pairs.length - LISTED, "smaller pair")}: see the matrix`) : null;
     at("classes-body").replaceChildren(make("div", { class: "pair-list" }, pairs.length ? list : make("p", { class: "empty" }, verb === "taken for" ? "No mistakes here." : "None."), more));
@@ -165,9 +166,9 @@ export class Classes {
     const own = signed(colours, 1), wrong = signed(colours, most);
     at("matrix-top").style.setProperty("--wide", `${wide}px`);
     at("matrix-top").replaceChildren(...(wide < NAMED ? [] : columns.map((code) => make("span", { title: named[code] }, make("b", {}, named[code])))));
-    const above = at("matrix-top").offsetHeight, free = at("classes-body").clientHeight - above - 6, row = rows.length > 100 ? CELL[0] : Math.max(ROW[0], rowHeight(rows.length, free, ROW[1]));
+    const free = at("classes-body").clientHeight - at("matrix-top").offsetHeight - 6, row = rows.length > 100 ? CELL[0] : Math.max(ROW[0], rowHeight(rows.length, free, ROW[1]));
     names(at("matrix-names"), row, row < NAMED ? [] : rows.map((code) => ({ name: images.labels[code] })));
-    this.heat.show({ rows: rows.length, columns: columns.length, row, above, width: wide * columns.length, value: (y, x) => share(rows[y], columns[x]),
+    this.heat.show({ rows: rows.length, columns: columns.length, row, width: wide * columns.length, value: (y, x) => share(rows[y], columns[x]),
       colour: (value, y, x) => (judged && rows[y] === columns[x] ? own(-value) : wrong(value)), text: (y, x) => text(rows[y], columns[x]),
       words: (y, x) => [`${images.labels[rows[y]]} ${rows[y] === columns[x] && verb === "taken for" ? "right" : `${verb} ${named[columns[x]]}`}`, line(rows[y], columns[x])], open: (y, x) => pick(rows[y], columns[x]) });
   }

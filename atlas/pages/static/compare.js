@@ -26,7 +26,9 @@ async function compare(beside, row) {
   const ofMaps = beside.space === space; // one layer laid out twice has one list of nearest: then the maps differ
   const lists = ofMaps ? await Promise.all([onMap(space, layout, row), onMap(space, beside.layout, row)]) : await Promise.all([inLayer(space, row), inLayer(beside.space, row)]);
   if (lists.some((list) => list === null)) return "Not every one of the two layers has neighbours of this image.";
-  const k = Math.min(MOST, ...lists.map((list) => list.length)), names = ofMaps ? [`on the ${layout.method}`, `on the ${beside.layout.method}`] : titles(space, beside.space);
+  const k = Math.min(MOST, ...lists.map((list) => list.length));
+  if (!k) return "There is no other image among its neighbours.";
+  const names = ofMaps ? [`on the ${layout.method}`, `on the ${beside.layout.method}`] : titles(space, beside.space);
   return { k, names, a: lists[0].slice(0, k), b: lists[1].slice(0, k) };
 }
 
@@ -69,6 +71,6 @@ const EDGE = 54; // pixels of a thumbnail
 function lines({ k, names, a, b }, space) {
   const common = a.filter((row) => b.includes(row)), onlyA = a.filter((row) => !b.includes(row)), onlyB = b.filter((row) => !a.includes(row));
   const part = (title, rows, id) => (rows.length ? [make("h3", {}, title), make("div", { class: "grid", id, "aria-label": title }, ...rows.map((row) => cellFor(space, row, EDGE, (found) => page.does.open(found, null))))] : []);
-  return [make("p", { id: "common" }, `${common.length} of its ${k} nearest ${names[0]} ${common.length === 1 ? "is" : "are"} among its ${k} nearest ${names[1]} too: ${percent(k ? common.length / k : 0)} in common.`),
+  return [make("p", { id: "common" }, `${common.length} of its ${k} nearest ${names[0]} ${common.length === 1 ? "is" : "are"} among its ${k} nearest ${names[1]} too: ${percent(common.length / k)} in common.`),
     ...part("In both", common, "compare-both"), ...part(`Only ${names[0]}`, onlyA, "compare-first"), ...part(`Only ${names[1]}`, onlyB, "compare-second")];
 }

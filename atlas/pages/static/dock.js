@@ -15,7 +15,7 @@ export function startDock() {
   page.layer = layerOfSpace(page.state.space) ?? layers[0] ?? null;
   page.state.unit = page.unit = null;
   page.does.tab = (name) => { fold(false); tab(name); };
-  page.does.dock = () => fold(false);
+  Object.assign(page.does, { dock: () => fold(false), covered });
   tabs();
   grip();
   at("dock-fold").onclick = () => fold(at("dock-fold").getAttribute("aria-expanded") === "true");
@@ -24,7 +24,7 @@ export function startDock() {
   startUnits();
   startUnit();
   fold(kept.folded === true);
-  tab(TABS.includes(kept.tab) ? kept.tab : "patterns");
+  tab(there().includes(kept.tab) ? kept.tab : "patterns");
   on("space", (space) => choose(layerOfSpace(space) ?? page.layer));
   new ResizeObserver(() => { if (at("dock").dataset.high) high(Number(at("dock").dataset.high)); }).observe(at("dock").parentElement);
 }
@@ -32,8 +32,9 @@ export function startDock() {
 // -- tabs ----------------------------------------------------------------------------------------------------------------------
 
 function tabs() {
-  const buttons = TABS.map((name) => at(`tab-${name}`));
-  buttons.forEach((button, place) => { button.onclick = () => { fold(false); if (covered()) page.does.closeUnit(); tab(TABS[place]); }; });
+  at("tab-classes").hidden = !images.labels.length;
+  const buttons = there().map((name) => at(`tab-${name}`));
+  buttons.forEach((button, place) => { button.onclick = () => { fold(false); if (covered()) page.does.closeUnit(); tab(there()[place]); }; });
   at("dock-tabs").onkeydown = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
@@ -41,8 +42,10 @@ function tabs() {
     const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
     next.focus(); next.click();
   };
-  at("tab-classes").hidden = !images.labels.length;
 }
+
+// The tabs that this atlas has: without labels there are no classes.
+const there = () => TABS.filter((name) => !at(`tab-${name}`).hidden);
 
 // Whether a unit's panel lies over the tab: then who asks for a tab wants to see it.
 const covered = () => !at("unit-panel").hidden && at("unit-panel").offsetWidth > at("dock-body").offsetWidth - 10;
@@ -82,13 +85,20 @@ function grip() {
   };
   handle.onkeydown = (event) => {
     const step = { ArrowUp: STEP, ArrowDown: -STEP }[event.key];
+    if (event.key === "Enter") usual();
     if (!step) return;
     event.preventDefault();
     fold(false);
     high(at("dock").offsetHeight + step);
     remember({ high: at("dock").offsetHeight });
   };
-  handle.ondblclick = () => { at("dock").style.removeProperty("--high"); delete at("dock").dataset.high; remember({ high: null }); };
+  handle.ondblclick = usual;
+}
+
+function usual() {
+  at("dock").style.removeProperty("--high");
+  delete at("dock").dataset.high;
+  remember({ high: null });
 }
 
 // The map keeps a part of the height, however the dock is drawn.

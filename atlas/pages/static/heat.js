@@ -19,8 +19,7 @@ export class Heat {
   }
 
   // told: rows, columns (how many), row (pixels of a row), value(row, column), colour(value, row, column) → [r, g, b],
-  // words(row, column) → [title, line], open(row, column); perhaps text(row, column), marked (a column), width (pixels),
-  // above (pixels of what stands over the rows while they are scrolled).
+  // words(row, column) → [title, line], open(row, column); perhaps text(row, column), marked (a column), width (pixels).
   show(told) {
     this.told = told;
     if (this.cursor && (this.cursor[0] >= told.rows || this.cursor[1] >= told.columns)) this.cursor = null;
@@ -46,7 +45,17 @@ export class Heat {
 
   // One pixel for each cell, drawn larger; where columns outnumber pixels one shows the largest in size it stands for.
   cells(context) {
-    const { told, canvas } = this, columns = Math.max(1, Math.min(told.columns, canvas.width)), image = new ImageData(columns, told.rows);
+    const { told, canvas } = this, columns = Math.max(1, Math.min(told.columns, canvas.width));
+    if (this.painted?.of !== told || this.painted.columns !== columns) this.painted = { of: told, columns, small: this.small(columns) }; // a cursor that moves changes no cell
+    context.imageSmoothingEnabled = false;
+    context.drawImage(this.painted.small, 0, 0, canvas.width, canvas.height);
+    const wide = canvas.width / columns, high = canvas.height / told.rows;
+    if (wide > 5) for (let column = 1; column <= columns; column++) context.clearRect(Math.round(column * wide) - 1, 0, 1, canvas.height);
+    if (high > 5) for (let row = 1; row <= told.rows; row++) context.clearRect(0, Math.round(row * high) - 1, canvas.width, 1);
+  }
+
+  small(columns) {
+    const { told } = this, image = new ImageData(columns, told.rows);
     for (let row = 0; row < told.rows; row++) {
       for (let column = 0; column < columns; column++) {
         const from = Math.floor((column * told.columns) / columns), end = Math.floor(((column + 1) * told.columns) / columns);
@@ -56,11 +65,7 @@ export class Heat {
     }
     const small = new OffscreenCanvas(columns, told.rows);
     small.getContext("2d").putImageData(image, 0, 0);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(small, 0, 0, canvas.width, canvas.height);
-    const wide = canvas.width / columns, high = canvas.height / told.rows;
-    if (wide > 5) for (let column = 1; column <= columns; column++) context.clearRect(Math.round(column * wide) - 1, 0, 1, canvas.height);
-    if (high > 5) for (let row = 1; row <= told.rows; row++) context.clearRect(0, Math.round(row * high) - 1, canvas.width, 1);
+    return small;
   }
 
   texts(context) {
@@ -112,7 +117,7 @@ export class Heat {
   key(event) {
     const step = STEPS[event.key], { told } = this;
     if (!told || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); if (this.cursor) this.open(this.cursor); return; }
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); if (this.cursor) this.enter(); return; }
     if (event.key === "Home" || event.key === "End") this.cursor = [this.cursor?.[0] ?? 0, event.key === "Home" ? 0 : told.columns - 1];
     else if (step) this.cursor = this.cursor ? [clamp(this.cursor[0] + step[0], told.rows), clamp(this.cursor[1] + step[1], told.columns)] : [0, 0];
     else return;
@@ -123,17 +128,36 @@ export class Heat {
 
   // The cursor is kept in view, and what it stands on is told to the eye and to the ear.
   follow() {
-    const [row, column] = this.cursor, box = this.canvas.getBoundingClientRect(), scroller = this.canvas.closest(".dock-scroll");
-    const y = box.top + row * this.told.row, view = scroller?.getBoundingClientRect(), top = view && view.top + (this.told.above ?? 0);
-    if (view && y < top) scroller.scrollTop -= top - y + 4;
-    else if (view && y + this.told.row > view.bottom) scroller.scrollTop += y + this.told.row - view.bottom + 4;
+    const [row, column] = this.cursor;
+    this.scroll(row, column);
     const now = this.canvas.getBoundingClientRect();
     this.tell(this.cursor, now.left + ((column + 0.5) * now.width) / this.told.columns, now.top + row * this.told.row);
     if (this.said) this.said.textContent = this.told.words(row, column).filter(Boolean).join(", ");
   }
 
+  // Clear of the names that stand over the cells while they are scrolled.
+  scroll(row, column) {
+    const scroller = this.canvas.closest(".dock-scroll"), { told, canvas } = this;
+    if (!scroller) return;
+    const view = scroller.getBoundingClientRect(), box = canvas.getBoundingClientRect(), wide = box.width / told.columns;
+    const over = (names) => canvas.parentElement.querySelector(names)?.getBoundingClientRect() ?? { width: 0, height: 0 };
+    scroller.scrollTop += beyond(box.top + row * told.row, told.row, view.top + over(".matrix-top").height, view.bottom);
+    scroller.scrollLeft += beyond(box.left + column * wide, wide, view.left + over(".matrix .pattern-names").width, view.right);
+  }
+
+  // What is opened may say so above the cells: the cursor stays in view.
+  enter() {
+    this.open(this.cursor);
+    requestAnimationFrame(() => { if (document.activeElement === this.canvas) this.follow(); });
+  }
+
   open([row, column]) { this.told.open(row, column); page.heat = this; }
 }
+
+const MARGIN = 4; // pixels between the cursor and the edge that it is kept from
+
+// How far to scroll so that what begins at a place and has a size lies between two ends.
+const beyond = (from, size, low, high) => (from < low ? from - low - MARGIN : from + size > high ? from + size - high + MARGIN : 0);
 
 const clamp = (place, length) => Math.max(0, Math.min(length - 1, place));
 

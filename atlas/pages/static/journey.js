@@ -30,6 +30,7 @@ export class Journey {
     const answers = await Promise.all(this.layers.map(({ neighbours }) => json(`journey/${neighbours}/${this.row}.json`).catch(() => null)));
     if (!answers.some(Boolean)) { section.say("The neighbours in the other layers cannot be had here."); return; }
     const k = Math.min(...answers.filter(Boolean).map(({ rows }) => rows.length));
+    if (!k) { section.say("There is no other image among its neighbours."); return; }
     section.show(make("p", { class: "note" }, this.words(k)), ...this.layers.map((layer, n) => this.line(layer, answers[n], k)));
   }
 
