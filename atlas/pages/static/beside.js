@@ -7,6 +7,8 @@ import { leave, tellOf } from "./hover.js";
 import { OWN, absences, placed } from "./map.js";
 import { Thumbs } from "./thumbs.js";
 import { layoutWords } from "./controls.js";
+import { crosshair } from "./looking.js";
+import { focus } from "./focus.js";
 import { page, on, tell, at } from "./page.js";
 
 const STEP = 0.15, NEARER = 1 / 1.5;
@@ -48,8 +50,10 @@ async function side(key) {
 }
 
 function shut() {
+  const within = at("beside-card")?.contains(document.activeElement);
   page.state.beside = null;
   at("beside-card")?.remove();
+  if (within) at("beside").focus();
   thumbs?.stop();
   map = thumbs = page.second = null;
   ring(null);
@@ -75,7 +79,7 @@ function stand() {
     make("div", { class: "beside-head" }, make("select", { id: "beside-layout", "aria-label": "Layer and layout of the second map", onchange: (event) => side(event.target.value) }),
       make("button", { type: "button", class: "button", title: "Close the second map (S)", onclick: () => side(null) }, "Close")),
     canvas, over, make("div", { class: "beside-foot" }, make("div", { class: "beside-count", id: "beside-count", role: "status" }),
-      make("button", { type: "button", class: "button", id: "beside-common", hidden: true, onclick: () => at("compare-panel")?.scrollIntoView({ block: "start" }) }))));
+      make("button", { type: "button", class: "button", id: "beside-common", hidden: true, onclick: () => focus(at("compare-panel")?.querySelector("h2")) }))));
   at("beside").setAttribute("aria-pressed", "true");
   map = new CanvasMap(canvas);
   page.second = map;
@@ -170,7 +174,7 @@ function pointing(canvas) {
   canvas.addEventListener("pointerenter", () => canvas.classList.toggle("drawing", tool() !== "pan"));
   canvas.addEventListener("pointerleave", leave);
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); map.zoom(Math.exp(event.deltaY / 400), event.offsetX, event.offsetY); }, { passive: false });
-  canvas.addEventListener("keydown", (event) => { if (!KEYS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return; event.preventDefault(); KEYS[event.key](map); });
+  canvas.addEventListener("keydown", (event) => { if (!KEYS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return; event.preventDefault(); crosshair("beside-card"); KEYS[event.key](map); });
 }
 
 function over(event) {

@@ -22,11 +22,13 @@ export class Gallery {
   }
 
   show(rows) {
+    const within = rows.length && this.grid.querySelector(":focus-visible"); // a keyboard stays in it
     this.rows = rows;
     this.current = 0;
     this.clear();
     this.holder.setAttribute("aria-label", `${count(rows.length)} selected images, arrow keys move among them`);
     this.draw();
+    if (within) this.go(0);
   }
 
   clear() { this.cells.clear(); this.grid.replaceChildren(); this.from = this.to = 0; this.begun = false; }

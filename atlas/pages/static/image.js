@@ -4,6 +4,7 @@ import { manifest, images, tables, json, make, count, percent, splitOf, predicti
 import { page, on, tell, at } from "./page.js";
 import { placed } from "./map.js";
 import { keepHeights } from "./section.js";
+import { keepingFocus } from "./focus.js";
 import { picture, outputs, path } from "./picture.js";
 import { Near } from "./near.js";
 import { Deviation } from "./deviation.js";
@@ -18,10 +19,10 @@ export class ImagePanel {
     this.turn++;
     this.leave();
     delete this.holder.dataset.row;
-    this.holder.replaceChildren(make("h2", {}, "Image"), make("p", { class: "empty" },
+    keepingFocus(this.holder, () => this.holder.replaceChildren(make("h2", {}, "Image"), make("p", { class: "empty" },
       "Click a point to see its image, what the network says of it, and its nearest neighbours in the layer’s own space. ",
       "Drag with the lasso (", make("kbd", {}, "L"), ") or the box (", make("kbd", {}, "B"), ") to gather images.",
-      manifest.largest === null ? "" : " Drop an image file anywhere on the page to see what the network makes of it."));
+      manifest.largest === null ? "" : " Drop an image file anywhere on the page to see what the network makes of it.")));
   }
 
   // What is shown goes: its sections' heights are kept, and nobody waits for its activation maps.
@@ -58,7 +59,7 @@ export class ImagePanel {
   fill(row, head, parts) {
     this.leave();
     this.parts = parts;
-    this.holder.replaceChildren(...head.filter(Boolean), ...parts.map((part) => part.element));
+    keepingFocus(this.holder, () => this.holder.replaceChildren(...head.filter(Boolean), ...parts.map((part) => part.element)));
     this.holder.dataset.row = row;
   }
 
@@ -146,7 +147,7 @@ async function open(row, point, words, stepping = false) {
   state.near = near ? near.points.slice(0, panel.k) : [];
   if (!stepping && near) {
     walk.rows = near.points.map((other) => map.rowOf(other));
-    panel.holder.querySelector(".panel-head")?.replaceWith(panel.head());
+    keepingFocus(panel.holder, () => panel.holder.querySelector(".panel-head")?.replaceWith(panel.head()));
   }
   await mark();
   tell("image", row);

@@ -40,6 +40,9 @@ class Keeping {
   say(words) { this.said.textContent = words; }
   close() { this.form.hidden = true; this.say(""); }
 
+  // Close it, and go back to the button that opened it.
+  leave() { this.close(); this.tools.querySelector("#keep-selection").focus(); }
+
   // -- files --------------------------------------------------------------------------------------------------------------
 
   async save(kind) {
@@ -69,8 +72,8 @@ class Keeping {
 
   ask() {
     const field = make("input", { class: "search", name: "name", maxlength: 120, required: true, "aria-label": "Name of the selection", placeholder: "Its name", autocomplete: "off", value: this.suggestion() });
-    this.form.replaceChildren(field, make("button", { type: "submit", class: "button" }, "Keep"), make("button", { type: "button", class: "text-button", onclick: () => this.close() }, "Cancel"));
-    field.onkeydown = (event) => { if (event.key === "Escape") { event.stopPropagation(); this.close(); } };
+    this.form.replaceChildren(field, make("button", { type: "submit", class: "button" }, "Keep"), make("button", { type: "button", class: "text-button", onclick: () => this.leave() }, "Cancel"));
+    field.onkeydown = (event) => { if (event.key === "Escape") { event.stopPropagation(); this.leave(); } };
     this.form.hidden = false;
     field.select();
     field.focus();
@@ -85,7 +88,7 @@ class Keeping {
     const name = this.form.elements.name.value;
     try {
       const note = await ask("notes/keep", { name, filter: filterSentence().slice(0, 2000) }, [packed(page.map.chosen)]);
-      this.close();
+      this.leave();
       this.say(`Kept as “${note.name}”.`);
       this.notes.unshift(note);
       this.draw();
@@ -141,8 +144,8 @@ class Keeping {
 
   rename(note, holder) {
     const field = make("input", { class: "search", value: note.name, maxlength: 120, required: true, "aria-label": `New name of ${note.name}` });
-    const form = make("form", { class: "keep-form", onsubmit: async (event) => { event.preventDefault(); await this.change("rename", { id: note.id, name: field.value }, (told) => Object.assign(note, told)); } }, field, make("button", { type: "submit", class: "button" }, "Rename"));
-    field.onkeydown = (event) => { if (event.key === "Escape") { event.stopPropagation(); this.draw(); } };
+    const form = make("form", { class: "keep-form", onsubmit: async (event) => { event.preventDefault(); await this.change("rename", { id: note.id, name: field.value }, (told) => Object.assign(note, told)); this.back(note); } }, field, make("button", { type: "submit", class: "button" }, "Rename"));
+    field.onkeydown = (event) => { if (event.key === "Escape") { event.stopPropagation(); this.draw(); this.back(note); } };
     holder.replaceChildren(form);
     field.select();
     field.focus();
@@ -156,12 +159,16 @@ class Keeping {
     this.undo?.querySelector("button").focus();
   }
 
-  restore(note) {
-    return this.change("restore", { id: note.id }, () => {
+  async restore(note) {
+    await this.change("restore", { id: note.id }, () => {
       this.undo = null;
       this.notes = [...this.notes, note].sort((a, b) => (a.date < b.date ? 1 : -1));
     });
+    this.back(note);
   }
+
+  // The list was drawn anew: a keyboard is on the line again that it was on.
+  back(note) { this.part.body.querySelector(`[data-note="${note.id}"] .kept-open`)?.focus(); }
 
   async change(what, asked, done) {
     try { done(await ask(`notes/${what}`, asked)); } catch (reason) { page.does.notice(reason.message); }

@@ -7,9 +7,9 @@ const STEP = 0.15; // of what is seen, for one press of an arrow
 const ARROWS = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
 const BUTTONS = { m: "[data-tool=pan]", l: "[data-tool=lasso]", b: "[data-tool=box]", "+": "[data-zoom='0.667']", "=": "[data-zoom='0.667']", "-": "[data-zoom='1.5']", 0: "[data-reset]", t: "#pictures", c: "#icons", d: "#path" };
 const DOES = { "[": () => step(-1), "]": () => step(1), s: () => page.does.side?.(), "?": () => sheet(),
-  v: () => page.does.select(inView(), "replace"), V: () => page.does.select(inView(), "add") };
+  v: () => page.does.select(inView(), "replace"), V: () => page.does.select(inView(), "add"), x: () => page.does.select(inView(), "remove") };
 const LINES = [["The map", [["← → ↑ ↓", "move"], ["+  −  0", "nearer, farther, the whole map"], ["M  L  B", "tools: move, lasso, box"], ["T", "thumbnails or dots"], ["C", "icons of what the network sees in each cell"], ["D", "a path across the icons: arrows move, Space begins it, Enter plays it"],
-  ["Enter", "open the image nearest the middle"], ["V", "select what is in view; with shift, add it"], ["S", "a second map beside the first"]]],
+  ["Enter", "open the image nearest the middle"], ["V", "select what is in view; with shift, add it"], ["X", "take what is in view out of the selection"], ["S", "a second map beside the first"]]],
 ["Images", [["[  ]", "the image before, the next of the selection"], ["N  P", "the next, the previous of an image’s neighbours"], ["Ctrl Z", "the selection before"], ["Esc", "clear the selection, then close the image"]]],
 ["The classes", [["Tab  ← →", "from chip to chip"], ["Enter", "hide or show"], ["I", "show one alone"]]]];
 
@@ -17,12 +17,12 @@ export function startKeys() {
   page.keys ??= [];
   at("theme").before(make("button", { type: "button", class: "button square", id: "help", title: "Keys (?)", "aria-label": "Keys", onclick: sheet }, "?"));
   addEventListener("keydown", keys);
-  addEventListener("pointerdown", () => crosshair(false), true);
+  addEventListener("pointerdown", () => crosshair(null), true);
 }
 
 function keys(event) {
   if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape") { escape(); return; }
+  if (event.key === "Escape") { if (!event.target.closest?.("[type=search]")?.value) escape(); return; } // a field that is searched in is emptied first
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, select, textarea")) return;
   if (ARROWS[event.key] || event.key === "Enter") { aim(event); return; }
   const button = BUTTONS[event.key] && document.querySelector(BUTTONS[event.key]);
@@ -40,7 +40,7 @@ function escape() {
 function aim(event) {
   if (!page.map?.now || !onMap(event.target) || event.target.closest?.("button")) return;
   event.preventDefault();
-  crosshair(true);
+  crosshair("map-card");
   if (event.key !== "Enter") { page.does.pan(...ARROWS[event.key]); return; }
   const point = middle();
   if (point !== null) page.does.open(page.map.rowOf(point), point);

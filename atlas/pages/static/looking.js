@@ -58,10 +58,16 @@ function squared(view) {
   return [x - (unit * width) / 2, x + (unit * width) / 2, y - (unit * height) / 2, y + (unit * height) / 2];
 }
 
-// The images in view, each once.
+// The images in view on the map that a keyboard is on, each once.
 export function inView() {
+  if (at("beside-card")?.contains(document.activeElement)) return inViewOf(page.second);
   const { map } = page, { x_range: { start: x0, end: x1 }, y_range: { start: y0, end: y1 } } = map.plot;
   return [...new Set(map.rowsIn({ x0, x1, y0, y1, holds: () => true }))];
+}
+
+function inViewOf(second) {
+  const { places, point } = second.inView();
+  return [...new Set(Array.from(places, (place) => second.rowOf(point(place))))];
 }
 
 // The drawn point nearest the middle of what is seen.
@@ -71,4 +77,5 @@ export function middle() {
 }
 
 export const onMap = (target) => target === document.body || Boolean(target.closest?.("#map-card, #beside-card"));
-export const crosshair = (shown) => at("map-card").classList.toggle("aimed", shown);
+// A cross marks the middle of one map's card; of none where it is null.
+export function crosshair(marked) { for (const card of ["map-card", "beside-card"]) at(card)?.classList.toggle("aimed", card === marked); }

@@ -25,7 +25,7 @@ class Path {
     canvas.onpointermove = (event) => { if (this.places.length && event.buttons) { this.places.push([event.offsetX, event.offsetY]); this.draw(); } };
     canvas.onpointerup = () => this.end();
     canvas.onkeydown = (event) => this.key(event);
-    strip.onkeydown = (event) => { if (event.key === "Escape") { event.preventDefault(); this.close(); at("path").focus(); } };
+    strip.onkeydown = (event) => { if (event.key === "Escape") { event.preventDefault(); this.leave(); } };
   }
 
   // Take the pointer for a path, or give it back to the map.
@@ -97,6 +97,9 @@ class Path {
 
   close() { this.stop(); this.strip.hidden = true; this.clear(); if (this.armed) this.arm(false); }
 
+  // Close it, and go back to the button that began it.
+  leave() { this.close(); at("path").focus(); }
+
   draw() {
     const { canvas, places } = this, ratio = devicePixelRatio || 1, context = canvas.getContext("2d");
     canvas.width = canvas.clientWidth * ratio; canvas.height = canvas.clientHeight * ratio;
@@ -133,7 +136,7 @@ class Path {
     make("i", { style: { "--c": classColour(codeOf(told, cell)) } }), make("small", {}, wordsOf(told, cell))));
     items.forEach((item, k) => { for (const [name, value] of Object.entries(iconStyle(page.icons.part, cells[k], EDGE))) item.firstElementChild.style.setProperty(name, value); });
     strip.replaceChildren(make("div", { class: "path-head" }, make("b", {}, `${cells.length} cells along the path`), make("button", { type: "button", class: "text-button", onclick: () => this.play(items) }, "Play"),
-      make("button", { type: "button", class: "text-button", onclick: () => this.close() }, "Close")), arrowKeys(make("div", { class: "path-steps" }, ...items)));
+      make("button", { type: "button", class: "text-button", onclick: () => this.leave() }, "Close")), arrowKeys(make("div", { class: "path-steps" }, ...items)));
     strip.hidden = false;
   }
 

@@ -1,5 +1,6 @@
 // A part of a panel that folds and remembers that it was folded, and keeps its height while what it shows is on its way.
 import { make } from "./data.js";
+import { keepingFocus } from "./focus.js";
 
 const STORE = "atlas-folded";
 const heights = new Map(); // pixels that a section last took, by its name
@@ -35,11 +36,13 @@ export class Section {
 
   // Put what has arrived into its place; from now on the section is as high as that.
   show(...parts) {
-    this.body.replaceChildren(...parts.filter(Boolean));
+    this.fillWith(...parts.filter(Boolean));
     this.body.style.minHeight = "";
   }
 
-  wait(words = null) { if (words) this.body.replaceChildren(make("p", { class: "note busy", role: "status" }, words)); else this.body.classList.add("part-waits"); }
+  wait(words = null) { if (words) this.fillWith(make("p", { class: "note busy", role: "status" }, words)); else this.body.classList.add("part-waits"); }
+
+  fillWith(...parts) { keepingFocus(this.body, () => this.body.replaceChildren(...parts), () => this.button); }
 
   say(words) { this.show(make("p", { class: "note" }, words)); }
 }

@@ -4,6 +4,7 @@ import { cellFor } from "./parts.js";
 import { Gallery } from "./gallery.js";
 import { along, ordered, pairs, tally } from "./rows.js";
 import { Section } from "./section.js";
+import { keepingFocus } from "./focus.js";
 import { served } from "./posting.js";
 import { startStandout } from "./standout.js";
 import { startKeeping } from "./keeping.js";
@@ -19,9 +20,10 @@ export function startSelection() {
   const panel = new SelectionPanel(at("selection-panel"));
   page.does.select = (rows, how = "replace") => page.map.choose(rows, how);
   page.does.shownRows = shownMask;
-  panel.show();
-  on("selection", () => panel.show());
-  on("space", () => panel.show());
+  const show = () => keepingFocus(at("selection-panel"), () => panel.show());
+  show();
+  on("selection", show);
+  on("space", show);
   on("drawn", () => panel.away());
 }
 
@@ -125,8 +127,6 @@ class SelectionPanel {
     this.awayNote.textContent = gone ? `${count(gone)} of them ${gone === 1 ? "is" : "are"} not on the map as it is now filtered.` : "";
     this.awayNote.hidden = !gone;
   }
-
-  // -- selections before --------------------------------------------------------------------------------------------------
 
   // -- classes and mistakes -------------------------------------------------------------------------------------------------
 

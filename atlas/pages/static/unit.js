@@ -5,6 +5,7 @@ import { page, on, tell, at } from "./page.js";
 import { layerCalled, layerWords, networkOf, callOf, recordedOf, onlyStatistics, choose, tableOf, patternsOf, topsOf, topOf, codesOf, figure } from "./layers.js";
 import { inSplit } from "./confusion.js";
 import { preferredPart } from "./preferred.js";
+import { focus, seen } from "./focus.js";
 
 const BINS = 48; // of a histogram
 const CLASSES = 10; // classes whose bars are shown before the others are asked for
@@ -30,18 +31,29 @@ export class UnitPanel {
       page.does.notice(layer ? `${layerWords(layer)} has no unit ${number}: it has ${layer.units}.` : `No statistics were kept for a layer ${name}.`);
       return;
     }
+    const from = document.activeElement;
     page.unit = { layer, number };
     page.state.unit = `${callOf(layer)}:${number}`;
     choose(layer);
     page.does.dock?.();
     await this.again();
+    this.follow(from);
     tell("unit", page.state.unit);
   }
 
+  // Where the panel covers what it was opened from, a keyboard goes into it, and back when it closes.
+  follow(from) {
+    if (from?.closest(".pane") !== at(page.tab) || !page.does.covered()) return;
+    this.from = from;
+    focus(this.holder.querySelector("h2"));
+  }
+
   close() {
+    const within = this.holder.contains(document.activeElement);
     page.state.unit = page.unit = null;
     this.turn++;
     this.holder.hidden = true;
+    if (within) focus(seen(this.from) ? this.from : at(`tab-${page.tab}`));
     page.state.fired = [];
     page.does.mark();
     tell("unit", null);

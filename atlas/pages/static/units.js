@@ -54,8 +54,15 @@ export class Units {
     at("units-title").textContent = at("units-title").title = [`${several(layer.units, "unit")}${dead ? `, ${count(dead)} never above 0` : ""}`, `mean and std over ${several(told.images, told.noun)}`, broken ? `${several(broken, "value")} not finite, left out` : ""].filter(Boolean).join(" · ");
     pictured([...body.querySelectorAll(".fired")], EDGE);
     at("units-body").replaceChildren(make("table", { class: "sortable" }, make("thead", {}, make("tr", {}, ...columns.map((column) => this.head(column)), tops ? make("th", { scope: "col", title: `of all ${count(told.all)}, whatever the split` }, "fire it most") : null)), body),
-      ...(shown.length < layer.units ? [make("button", { type: "button", class: "button more", onclick: () => { this.shown += PAGE; this.again(); } }, `Show ${Math.min(PAGE, layer.units - shown.length)} more of ${count(layer.units - shown.length)}`)] : []));
+      ...(shown.length < layer.units ? [make("button", { type: "button", class: "button more", onclick: () => this.more() }, `Show ${Math.min(PAGE, layer.units - shown.length)} more of ${count(layer.units - shown.length)}`)] : []));
     this.mark();
+  }
+
+  // The next units of the order; a keyboard goes on with the first of them.
+  more() {
+    const before = this.shown;
+    this.shown += PAGE;
+    return this.again().then(() => at("units-body").querySelectorAll("tbody .row-link")[before]?.focus());
   }
 
   columns(told) {
