@@ -164,7 +164,7 @@ def layers(
 @app.command()
 @early
 def train(
-    net: Annotated[str, typer.Argument(help="conv4, conv6 or residual-mlp.")],
+    net: Annotated[str, typer.Argument(help="conv4, conv6, residual-mlp or residual-cnn.")],
     dataset: Annotated[str, typer.Argument(help="fashion-mnist, mnist or cifar10.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for weights, recipe, history and curves.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
@@ -176,6 +176,7 @@ def train(
     argument: Annotated[
         list[str] | None, typer.Option("--net", help="An argument of the network, NAME=VALUE: depth=512, scaling=rezero.")
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Keep the weights in half precision, which halves the file.")] = False,
     cache: Annotated[Path, typer.Option(help="Where datasets are kept.")] = Path("cache"),
 ) -> None:
     """Train one of our reference networks, with recipe, history, curves and the drawing of its architecture."""
@@ -183,7 +184,7 @@ def train(
 
     result = run(
         net, dataset, out=out, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device,
-        precision=precision, net_arguments=argument or [], cache=cache, progress=progress(),
+        precision=precision, half=half, net_arguments=argument or [], cache=cache, progress=progress(),
     )  # fmt: skip
     say(f"{result.folder}: " + ", ".join(f"{split} {value:.4f}" for split, value in result.accuracy.items()))
 

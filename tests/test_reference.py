@@ -13,14 +13,15 @@ from torch import nn
 
 from atlas.errors import AtlasError
 from atlas.models import reference
-from atlas.models.reference import SCALINGS, build, load_reference, preprocessing
+from atlas.models.reference import build, load_reference, preprocessing
+from atlas.models.residual import SCALINGS
 
 torch.set_num_threads(1)
 
 
-def stream_ratio(scaling: str, depth: int) -> float:
+def stream_ratio(scaling: str, depth: int, name: str = "residual-mlp") -> float:
     """Return the standard deviation of the last block's output over the first's, untrained."""
-    module = build("residual-mlp", {"scaling": scaling, "depth": depth, "size": 8})
+    module = build(name, {"scaling": scaling, "depth": depth, "size": 8})
     outputs: list[torch.Tensor] = []
     hooks = [
         module.get_submodule(f"blocks.{k}").register_forward_hook(lambda m, i, o: outputs.append(o)) for k in (0, depth - 1)
@@ -74,6 +75,7 @@ def test_a_convolutional_network_is_small_enough_to_ship(name: str) -> None:
 def test_a_scaled_stream_stays_of_one_size_from_the_first_block_to_the_last(scaling: str) -> None:
     assert 1 / 3 < stream_ratio(scaling, 128) < 3
     assert 1 / 3 < stream_ratio(scaling, 512) < 3
+    assert 1 / 3 < stream_ratio(scaling, 64, "residual-cnn") < 3
 
 
 def test_an_unscaled_stream_explodes_with_depth() -> None:
@@ -81,10 +83,22 @@ def test_an_unscaled_stream_explodes_with_depth() -> None:
     assert stream_ratio("none", 512) > 100
 
 
+def test_the_convolutional_kind_halves_the_image_once_and_keeps_its_maps_through_every_block() -> None:
+    module = build("residual-cnn", {"channels": 3, "size": 11, "depth": 3, "classes": 4})
+    shapes: list[tuple[int, ...]] = []
+    for name in ("stem", "blocks.0", "blocks.2", "logits"):
+        module.get_submodule(name).register_forward_hook(lambda m, i, o: shapes.append(tuple(o.shape)))
+    with torch.inference_mode():
+        module(torch.zeros(2, 3, 11, 11))
+    assert shapes == [(2, 8, 5, 5)] * 3 + [(2, 4)]
+    assert {"blocks.0.conv1", "blocks.2.conv2"} <= {name for name, _ in module.named_modules()}
+
+
+@pytest.mark.parametrize(("name", "shape"), [("residual-mlp", (5, 64)), ("residual-cnn", (5, 8, 4, 4))])
 @pytest.mark.parametrize("scaling", ["rezero", "fixup"])
-def test_a_block_that_starts_at_zero_passes_its_input_on(scaling: str) -> None:
-    block = build("residual-mlp", {"scaling": scaling, "depth": 2, "size": 8}).get_submodule("blocks.1")
-    stream = torch.randn(5, 64)
+def test_a_block_that_starts_at_zero_passes_its_input_on(scaling: str, name: str, shape: tuple[int, ...]) -> None:
+    block = build(name, {"scaling": scaling, "depth": 2, "size": 8}).get_submodule("blocks.1")
+    stream = torch.randn(shape)
     assert torch.equal(block(stream), stream)
 
 
@@ -96,9 +110,10 @@ def test_fixup_scales_the_first_layer_by_the_root_of_the_depth_and_zeroes_the_la
     assert not module.get_submodule("logits").weight.any()
 
 
+@pytest.mark.parametrize("name", ["residual-mlp", "residual-cnn"])
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_every_scaling_gives_logits_and_a_gradient_to_learn_from(scaling: str) -> None:
-    module = build("residual-mlp", {"scaling": scaling, "depth": 8, "width": 16, "size": 8, "classes": 4})
+def test_every_scaling_gives_logits_and_a_gradient_to_learn_from(scaling: str, name: str) -> None:
+    module = build(name, {"scaling": scaling, "depth": 8, "width": 16, "size": 8, "classes": 4})
     optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
     images, labels = torch.randn(32, 1, 8, 8), torch.arange(32) % 4
     losses = []
@@ -156,6 +171,11 @@ REFUSALS: list[tuple[str, Refused, str]] = [
         "no scaling 're-zero': did you mean rezero?",
     ),
     ("one class", lambda p: build("conv4", {"classes": 1}), "classes 1 makes no classifier: give 2 or more"),
+    (
+        "no image",
+        lambda p: build("residual-cnn", {"size": 1}),
+        "images of 1 pixels are too small for this network: it takes 2",
+    ),
     ("no depth", lambda p: build("residual-mlp", {"depth": 0}), "depth 0 makes no classifier: give 1 or more"),
     (
         "too small",

@@ -135,6 +135,27 @@ def test_a_training_killed_by_sigkill_resumes_to_the_weights_of_an_undisturbed_o
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_weights_kept_in_half_precision_run_in_float32_with_the_accuracies_measured_of_them(tmp_path: Path) -> None:
+    whole, half = train_small(tmp_path / "whole"), train_small(tmp_path / "half", half=True)
+    files = [load_file(result.folder / "weights.safetensors") for result in (whole, half)]
+    assert {str(value.dtype) for name, value in files[1].items() if "num_batches" not in name} == {"torch.float16"}
+    assert all(
+        torch.equal(value.half() if value.is_floating_point() else value, files[1][name]) for name, value in files[0].items()
+    )
+    assert (half.recipe["training"]["kept"], whole.recipe["training"].get("kept")) == ("float16", None)
+    module, preprocess, _, _ = load_reference(str(half.folder))
+    assert {value.dtype for value in module.parameters()} == {torch.float32}
+    data = bars_data()
+    images = (torch.from_numpy(data.x_test[:, None]).float() / 255 - preprocess["mean"][0]) / preprocess["std"][0]
+    with torch.inference_mode():
+        right = module(images).argmax(1).numpy() == data.y_test
+    assert right.mean() == pytest.approx(half.accuracy["test"], abs=1e-4)
+    with pytest.raises(AtlasError, match=r"another -o|with kept float16 \(asked: float32\): choose another -o"):
+        train_small(tmp_path / "half")
+    with pytest.raises(AtlasError, match="a weight of size 7e"):
+        training_files.rounded({"w": torch.tensor([7e4])})
+
+
 def test_a_finished_training_is_returned_as_it_is(tmp_path: Path) -> None:
     first = train_small(tmp_path / "out")
     stamp = (tmp_path / "out" / "weights.safetensors").stat().st_mtime_ns

@@ -1,8 +1,7 @@
-"""Our reference networks: two small convolutional ones, and a residual MLP that may be very deep."""
+"""Our reference networks: two small convolutional ones, and two residual ones that may be very deep."""
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,9 +12,9 @@ from torch import nn
 
 from atlas.errors import AtlasError, choose, one_line
 from atlas.files import exists, is_file, is_folder, read_json
+from atlas.models.residual import check_sizes, residual_cnn, residual_mlp
 
 WEIGHTS = Path(__file__).parent / "weights"  # shipped: <network>-<dataset>/{weights.safetensors, recipe.json, history.csv}
-SCALINGS = ("inverse-sqrt", "rezero", "fixup", "none")
 SMALLEST = 12  # pixels: below that, the last of three poolings has nothing left to pool
 DESCRIPTOR = 256  # units of the FC descriptor
 
@@ -42,7 +41,7 @@ def conv6(*, channels: int = 1, size: int = 28, classes: int = 10, width: int = 
 
 def _convolutional(widths: list[int], *, channels: int, size: int, classes: int, grid: int) -> nn.Module:
     """Stack two convolutions and a pooling per width; the last pooling leaves `grid` × `grid`, whatever the image size."""
-    _check_sizes(channels=channels, classes=classes, width=widths[0])
+    check_sizes(channels=channels, classes=classes, width=widths[0])
     if size < SMALLEST:
         raise AtlasError(f"images of {size} pixels are too small for this network: it takes {SMALLEST} pixels or more")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -62,103 +61,12 @@ def _convolutional(widths: list[int], *, channels: int, size: int, classes: int,
     return nn.Sequential(layers)
 
 
-def _check_sizes(**sizes: int) -> None:
-    for name, value in sizes.items():
-        least = 2 if name == "classes" else 1
-        if value < least:
-            raise AtlasError(f"{name} {value} makes no classifier: give {least} or more")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The residual MLP
-
-
-class ResidualMLP(nn.Module):
-    """A stem, `depth` residual blocks of `width` units, an output layer; the output of block k is ``blocks.k``'s.
-
-    The blocks share one stream of `width` units, so that the output layer can be read at every depth.
-    """
-
-    def __init__(self, inputs: int, *, classes: int, depth: int, width: int, scaling: str) -> None:
-        super().__init__()
-        block = FixupBlock if scaling == "fixup" else ResidualBlock
-        self.flatten = nn.Flatten()
-        self.stem = nn.Linear(inputs, width)
-        self.blocks = nn.Sequential(*[block(width, depth=depth, scaling=scaling) for _ in range(depth)])
-        self.logits = nn.Linear(width, classes)
-        if scaling == "fixup":
-            nn.init.zeros_(self.logits.weight)
-            nn.init.zeros_(self.logits.bias)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.logits(self.blocks(self.stem(self.flatten(images))))
-
-
-class ResidualBlock(nn.Module):
-    """``x + scale · fc2(relu2(fc1(relu1(x))))``, torch's own initialisation in the branch.
-
-    `scaling` says what the scale is: ``none`` 1, ``inverse-sqrt`` 1/√depth (so that the stream's variance grows by a
-    constant factor over the whole depth, not per block), ``rezero`` one trained number per block that starts at 0
-    (Bachlechner et al. 2020, ReZero is All You Need).
-    """
-
-    def __init__(self, width: int, *, depth: int, scaling: str) -> None:
-        super().__init__()
-        self.relu1, self.fc1 = nn.ReLU(), nn.Linear(width, width)
-        self.relu2, self.fc2 = nn.ReLU(), nn.Linear(width, width)
-        self.scale: float | nn.Parameter = 1 / math.sqrt(depth) if scaling == "inverse-sqrt" else 1.0
-        if scaling == "rezero":
-            self.scale = nn.Parameter(torch.zeros(()))
-
-    def forward(self, stream: torch.Tensor) -> torch.Tensor:
-        return stream + self.scale * self.fc2(self.relu2(self.fc1(self.relu1(stream))))
-
-    def extra_repr(self) -> str:
-        return "scale=trained" if isinstance(self.scale, nn.Parameter) else f"scale={self.scale:.6g}"
-
-
-class FixupBlock(nn.Module):
-    """A residual block initialised by Fixup (Zhang, Dauphin, Ma 2019), of m = 2 linear layers per branch.
-
-    The first layer is He's initialisation times depth^(−1/(2m−2)) = depth^(−1/2), the last is 0; a scalar bias stands
-    before each linear layer and each activation, and one scalar multiplies the branch.
-    """
-
-    def __init__(self, width: int, *, depth: int, scaling: str = "fixup") -> None:
-        super().__init__()
-        self.relu1, self.fc1 = nn.ReLU(), nn.Linear(width, width, bias=False)
-        self.relu2, self.fc2 = nn.ReLU(), nn.Linear(width, width, bias=False)
-        self.biases = nn.Parameter(torch.zeros(5))  # before relu1, fc1, relu2, fc2, and after the scale
-        self.scale = nn.Parameter(torch.ones(()))
-        nn.init.normal_(self.fc1.weight, std=math.sqrt(2 / width) * depth**-0.5)
-        nn.init.zeros_(self.fc2.weight)
-
-    def forward(self, stream: torch.Tensor) -> torch.Tensor:
-        bias = self.biases
-        inner = self.fc1(self.relu1(stream + bias[0]) + bias[1])
-        return stream + self.scale * self.fc2(self.relu2(inner + bias[2]) + bias[3]) + bias[4]
-
-
-def residual_mlp(
-    *,
-    channels: int = 1,
-    size: int = 28,
-    classes: int = 10,
-    depth: int = 512,
-    width: int = 64,
-    scaling: str = "inverse-sqrt",
-) -> nn.Module:
-    """Return a residual MLP of `depth` blocks on flattened images; `scaling` is one of SCALINGS.
-
-    Without scaling the stream grows with every block, and deep ones do not train.
-    """
-    if scaling not in SCALINGS:
-        raise choose("scaling", scaling, SCALINGS)
-    _check_sizes(channels=channels, size=size, classes=classes, depth=depth, width=width)
-    return ResidualMLP(channels * size * size, classes=classes, depth=depth, width=width, scaling=scaling)
-
-
-REFERENCE: dict[str, Callable[..., nn.Module]] = {"conv4": conv4, "conv6": conv6, "residual-mlp": residual_mlp}
+REFERENCE: dict[str, Callable[..., nn.Module]] = {
+    "conv4": conv4,
+    "conv6": conv6,
+    "residual-mlp": residual_mlp,
+    "residual-cnn": residual_cnn,
+}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

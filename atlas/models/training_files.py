@@ -46,6 +46,14 @@ def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
 
 
+def rounded(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return `weights` as float16, counters as they are; AtlasError where a value is beyond its range."""
+    most = max((float(value.abs().max()) for value in weights.values() if value.is_floating_point()), default=0.0)
+    if most > torch.finfo(torch.float16).max:
+        raise AtlasError(f"a weight of size {most:.3g} does not fit into half precision: train without it")
+    return {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+
+
 def write_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     """Write ``weights.safetensors``."""
     from safetensors.torch import save

@@ -16,11 +16,12 @@ from atlas.store import digest
 AUGMENTATIONS = ("none", "shift", "flip-shift")
 WEIGHT_DECAY = 0.05
 # Epochs, batch size and highest learning rate that each network trains well with; 512 blocks add too many small steps
-# for bfloat16's 8 bits, so the residual MLP stays in float32.
+# for bfloat16's 8 bits, so the residual networks stay in float32.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "conv4": {"epochs": 24, "batch_size": 128, "lr": 3e-3},
     "conv6": {"epochs": 24, "batch_size": 128, "lr": 3e-3},
     "residual-mlp": {"epochs": 12, "batch_size": 250, "lr": 1e-3, "precision": "float32", "augment": "none"},
+    "residual-cnn": {"epochs": 4, "batch_size": 125, "lr": 1e-3, "precision": "float32", "augment": "none"},
 }
 MIRRORED = ("fashion-mnist", "cifar10", "faces")  # datasets whose classes survive a left-right flip; digits do not
 
@@ -37,7 +38,14 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_settings(
-    net: str, data: TrainingData, given: Mapping[str, Any], *, device: str, seed: int, validation: int | None
+    net: str,
+    data: TrainingData,
+    given: Mapping[str, Any],
+    *,
+    device: str,
+    seed: int,
+    validation: int | None,
+    half: bool = False,
 ) -> dict[str, Any]:
     """Return all that decides a training beside the network and the data, every default filled in."""
     if net not in reference.REFERENCE:
@@ -66,7 +74,7 @@ def resolve_settings(
             f"{settings['validation']} validation images of {count} training images: "
             f"give a number from {len(data.labels)}, one per class, to {count // 2}"
         )
-    return settings
+    return settings | ({"kept": "float16"} if half else {})  # of the file; they run in float32
 
 
 def make_recipe(
@@ -96,7 +104,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
     def flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
         top = {name: recipe.get(name) for name in ("network", "dataset")}
-        return {**top, **recipe.get("arguments", {}), **recipe.get("training", {})}
+        return {**top, "kept": "float32", **recipe.get("arguments", {}), **recipe.get("training", {})}
 
     ours, theirs = flat(wanted), flat(found)
     changed = [f"{name} {theirs.get(name)} (asked: {value})" for name, value in ours.items() if theirs.get(name) != value]
