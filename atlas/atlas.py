@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from atlas import argued, notes, truth
+from atlas import across, argued, notes, truth
 from atlas.activations.assemble import vectors_of
 from atlas.activations.records import Activations, Statistics, Vectors
 from atlas.data.hashes import file_sha256
@@ -24,6 +24,7 @@ from atlas.files import exists, is_file
 from atlas.holdings import Holdings
 from atlas.maps.records import Layout
 from atlas.models.records import NetworkRecord
+from atlas.patterns.blocks import BlockPatterns
 from atlas.patterns.classes import ClassPatterns, class_patterns
 from atlas.seeing import Seeing, one_each
 
@@ -208,13 +209,24 @@ class Atlas(Holdings):
         `split` is train, held-out, unknown or all; by default held-out where there are such images, else all. A split
         without images raises AtlasError.
         """
+        return class_patterns(self.statistics(layer), self.image_record.labels, split=self._split(split))
+
+    def patterns_across(self, *, split: str = "auto") -> BlockPatterns:
+        """Return the class patterns of the most layers of one width side by side: mean and std [class, block, unit].
+
+        `split` as for `patterns`. AtlasError where no two layers with statistics are equally wide.
+        """
+        return across.patterns_across(self, self._split(split))
+
+    def _split(self, split: str) -> str | None:
+        """Return the split that is meant, None for all images."""
         counts = self.image_record.table["split"].value_counts().to_dict()
         if split == "auto":
             split = "held-out" if counts.get("held-out") else "all"
         if split in SPLITS and not counts.get(split):
             there = ", ".join(f"{name} ({count})" for name, count in counts.items())
             raise AtlasError(f"no image is {split}: there are {there}; or take split all")
-        return class_patterns(self.statistics(layer), self.image_record.labels, split=None if split == "all" else split)
+        return None if split == "all" else split
 
     # -- neighbours -------------------------------------------------------------------------------------------------------
 

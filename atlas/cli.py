@@ -354,13 +354,19 @@ def patterns(
     network: NetworkOption = None,
     stat: Annotated[str, typer.Option(help="mean or std.")] = "mean",
     split: Annotated[str, typer.Option(help="held-out, train, unknown or all; auto: held-out if any, else all.")] = "auto",
+    across: Annotated[
+        bool | None,
+        typer.Option(
+            "--across/--one-layer", help="Each class across all layers of one width; default: where there are many."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG, SVG or PDF; default: NAME-STAT.png here.")] = None,
     as_json: Json = False,
 ) -> None:
     """Draw the classes' activation patterns: mean or standard deviation of every unit."""
     from atlas.verbs import patterns as run
 
-    answer = run(atlas, layer=layer, network=network, stat=stat, split=split, out=out)
+    answer = run(atlas, layer=layer, network=network, stat=stat, split=split, across=across, out=out)
     tell(answer, as_json=as_json, text=lambda a: f"{a['title']}\n{a['file']}")
 
 

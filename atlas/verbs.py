@@ -17,6 +17,7 @@ from atlas.atlas import Atlas, open_atlas
 from atlas.data.spreadsheet import as_csv
 from atlas.errors import AtlasError, choose, one_line
 from atlas.machine import size
+from atlas.patterns.blocks import BlockPatterns
 from atlas.planning import dataset_folder
 from atlas.progress import Progress
 from atlas.serving import command
@@ -229,19 +230,32 @@ def patterns(
     network: str | int | None = None,
     stat: str = "mean",
     split: str = "auto",
+    across: bool | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Draw the classes' patterns of a layer, mean or std, to a file; return its path, the title and the counts."""
+    """Draw the classes' patterns, mean or std, to a file; return its path, the title and the counts.
+
+    With `across` each class across all layers of one width, blocks × neurons: by default where there are many such layers
+    and no `layer` is named; else those of one layer, classes × units.
+    """
+    from atlas.across import MANY, equally_wide
     from atlas.pages import figures
 
     if stat not in ("mean", "std"):
         raise choose("statistic", stat, ("mean", "std"))
     opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas, network=network)
+    if across and layer is not None:
+        raise AtlasError(
+            f"a class across layers is of all layers of one width, not {one_line(layer)} alone: give --layer or --across"
+        )
     with damage_told(opened.store.root):
-        found = opened.patterns(layer, split=split)
-    path = Path(out) if out is not None else Path(f"{opened.store.root.name}-{found.layer}-{stat}.png")
+        across = layer is None and len(equally_wide(opened)) >= MANY if across is None else across
+        found = opened.patterns_across(split=split) if across else opened.patterns(layer, split=split)
+    of = f"{found.layers[0]}-to-{found.layers[-1]}" if isinstance(found, BlockPatterns) else found.layer
+    path = Path(out) if out is not None else Path(f"{opened.store.root.name}-{of}-{stat}.png")
     check_writable(path, figures.SUFFIXES)
-    drawn = figures.patterns_heatmap(getattr(found, stat), found.labels, stat=stat, title=found.title, count=found.count)
+    draw = figures.blocks_heatmap if across else figures.patterns_heatmap
+    drawn = draw(getattr(found, stat), found.labels, stat=stat, title=found.title, count=found.count)
     figures.save(drawn, path)
     return {"file": str(path), "title": found.title, "count": dict(zip(found.labels, found.count.tolist(), strict=True))}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atlas.pages.figures_across import blocks_heatmap
 from atlas.pages.figures_architecture import architecture
 from atlas.pages.figures_courses import breaking_figure, first_figure, pattern_figure
 from atlas.pages.figures_curves import training_curves, training_curves_html
@@ -16,6 +17,7 @@ from atlas.pages.figures_style import SUFFIXES, save
 __all__ = [
     "SUFFIXES",
     "architecture",
+    "blocks_heatmap",
     "breaking_figure",
     "contact_sheet",
     "first_figure",

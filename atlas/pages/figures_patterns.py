@@ -50,7 +50,7 @@ def patterns_heatmap(
     image = _draw(axes, np.where(empty[:, None], np.nan, values), stat, per)
     _hatch(axes, np.flatnonzero(empty), units)
     _name_rows(axes, _rows(names, count), height)
-    _colour_bar(figure, image, values, place(figure, left + WIDE + 0.2, 0.8, 0.14, height), stat)
+    colour_bar(figure, image, values, place(figure, left + WIDE + 0.2, 0.8, 0.14, height), stat)
     return figure
 
 
@@ -133,7 +133,8 @@ def _name_rows(axes: Axes, rows: Sequence[tuple[str, int | None]], height: float
     axes.tick_params(axis="both", length=0)
 
 
-def _colour_bar(figure: Figure, image: AxesImage, values: np.ndarray, axes: Axes, stat: str) -> None:
+def colour_bar(figure: Figure, image: AxesImage, values: np.ndarray, axes: Axes, stat: str) -> None:
+    """Draw the scale that all of `values` share on `axes`, with what lies beyond its end."""
     clipped = scale(values, stat)[2]
     bar = figure.colorbar(image, cax=axes, extend=("both" if stat == "mean" else "max") if clipped else "neither")
     bar.outline.set_visible(False)
