@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from atlas.errors import AtlasError
@@ -142,6 +142,17 @@ def test_a_trained_folder_loads_with_its_weights_preprocessing_and_categories(tm
     assert categories == ["a", "b", "c"]
     assert weights == tmp_path / "mine" / "weights.safetensors"
     assert not module.training
+
+
+def test_the_deep_network_that_is_shipped_lies_in_half_precision_and_runs_in_float32() -> None:
+    module, _, categories, weights = load_reference("residual-mlp")
+    assert weights is not None and weights.stat().st_size < 9e6 and categories == list("0123456789")
+    assert len(list(module.get_submodule("blocks").children())) == 512
+    assert {value.dtype for value in load_file(weights).values()} == {torch.float16}
+    assert {value.dtype for value in module.parameters()} == {torch.float32}
+    recipe = reference.read_recipe(weights.parent)
+    assert recipe["training"]["kept"] == "float16" and recipe["accuracy"]["test"] > 0.95
+    assert {path.name for path in weights.parent.iterdir()} >= {"history.csv", "curves.png", "architecture.png"}
 
 
 def test_random_weights_have_no_categories_and_no_file() -> None:
