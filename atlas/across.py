@@ -12,7 +12,7 @@ from atlas.patterns.classes import class_patterns
 if TYPE_CHECKING:
     from atlas.holdings import Holdings
 
-MANY = 16  # equally wide layers from which a network is read as blocks × neurons, unless one layer is asked for
+MANY = 16  # equally wide layers from which a network is read as blocks × units, unless one layer is asked for
 
 
 def equally_wide(atlas: Holdings) -> list[str]:

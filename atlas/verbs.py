@@ -235,7 +235,7 @@ def patterns(
 ) -> dict[str, Any]:
     """Draw the classes' patterns, mean or std, to a file; return its path, the title and the counts.
 
-    With `across` each class across all layers of one width, blocks × neurons: by default where there are many such layers
+    With `across` each class across all layers of one width, blocks × units: by default where there are many such layers
     and no `layer` is named; else those of one layer, classes × units.
     """
     from atlas.across import MANY, equally_wide
@@ -254,8 +254,10 @@ def patterns(
     of = f"{found.layers[0]}-to-{found.layers[-1]}" if isinstance(found, BlockPatterns) else found.layer
     path = Path(out) if out is not None else Path(f"{opened.store.root.name}-{of}-{stat}.png")
     check_writable(path, figures.SUFFIXES)
-    draw = figures.blocks_heatmap if across else figures.patterns_heatmap
-    drawn = draw(getattr(found, stat), found.labels, stat=stat, title=found.title, count=found.count)
+    draw, title = figures.patterns_heatmap, found.title
+    if across:
+        draw, title = figures.blocks_heatmap, f"{opened.title}: {found.title}"
+    drawn = draw(getattr(found, stat), found.labels, stat=stat, title=title, count=found.count)
     figures.save(drawn, path)
     return {"file": str(path), "title": found.title, "count": dict(zip(found.labels, found.count.tolist(), strict=True))}
 

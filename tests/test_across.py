@@ -77,9 +77,7 @@ def test_a_deep_network_is_drawn_as_blocks_by_neurons_unless_one_layer_is_asked_
         run("patterns", deep.store.root, "--stat", "std", "--split", "all", "-o", tmp_path / "blocks.png", "--json")
     )
     answer = json.loads(drawn.out)
-    assert (
-        f"blocks.0 to blocks.{DEPTH - 1} (mean) over {sum(answer['count'].values())} correctly classified" in answer["title"]
-    )
+    assert f"blocks.0 to blocks.{DEPTH - 1} over {sum(answer['count'].values())} correctly classified" in answer["title"]
     one = json.loads(success(run("patterns", deep.store.root, "-l", "blocks.3", "-o", tmp_path / "one.png", "--json")).out)
     assert one["title"].startswith("blocks.3 (mean)")
     clear_refusal(

@@ -28,7 +28,7 @@ def test_stacked_patterns_are_those_of_each_layer_in_the_order_given() -> None:
     for block, layer in enumerate(layers):
         np.testing.assert_array_equal(found.mean[:, block], layer.mean)
         np.testing.assert_array_equal(found.std[:, block], layer.std)
-    assert found.title == "blocks.0 to blocks.2 (mean) over 7 images"
+    assert found.title == "blocks.0 to blocks.2 over 7 images"
 
 
 def test_layers_of_other_widths_or_images_are_not_stacked() -> None:
@@ -96,8 +96,9 @@ def test_the_output_layer_reads_the_last_block_as_the_network_does_and_others_al
         read_out(streams, weight[:, :5], bias)
 
 
-def test_linear_cka_is_that_of_the_gram_matrices() -> None:
-    streams = np.random.default_rng(6).normal(size=(3, 30, 5)) * np.array([1, 1e3, 1e-3])[:, None, None] + 7
+@pytest.mark.parametrize("units", [5, 45])
+def test_linear_cka_is_that_of_the_gram_matrices(units: int) -> None:
+    streams = np.random.default_rng(6).normal(size=(3, 30, units)) * np.array([1, 1e3, 1e-3])[:, None, None] + 7
     found = linear_cka(streams)
     centring = np.eye(30) - 1 / 30
     grams = [centring @ (block @ block.T) @ centring for block in streams]

@@ -335,3 +335,42 @@ def test_a_mistake_is_refused_with_what_would_do(call: Callable[[Path], Any], me
         call(tmp_path)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+# -- the blocks of deep networks
+
+
+def courses(depth: int) -> pd.DataFrame:
+    rising = np.linspace(0.1, 0.9, depth)
+    return pd.DataFrame(
+        {"f_ratio": 2 * rising, "f_low": rising, "f_high": 3 * rising, "cosine": 1 - rising, "read_out": rising}
+    )
+
+
+def test_measures_of_networks_of_any_depth_are_drawn_over_one_width_with_their_depths_named() -> None:
+    figure = figures.depth_figure({"short": courses(4), "long": courses(50)}, title="depth", note="")
+    for axes, column in zip(figure.axes, ("f_ratio", "cosine", "read_out"), strict=True):
+        for line, depth in zip(axes.lines, (4, 50), strict=True):
+            np.testing.assert_allclose(line.get_ydata(), courses(depth)[column])
+            assert line.get_xdata()[-1] == 1 and len(line.get_xdata()) == depth
+    assert [text.get_text() for text in figure.legends[0].texts] == ["short, 4 blocks", "long, 50 blocks"]
+
+
+def test_matrices_share_a_scale_and_stand_at_the_numbers_of_their_lines() -> None:
+    one, other = np.eye(4), np.full((8, 8), 0.5)
+    drawn = figures.matrices_figure([{"one": one, "other": other}], stat="std", title="t", note="", ends={"other": (3, 31)})
+    first, second = (axes.images[0] for axes in drawn.axes[:2])
+    assert first.get_clim() == second.get_clim() == (0, 1)
+    np.testing.assert_array_equal(first.get_array(), one)
+    assert tuple(first.get_extent()) == (-0.5, 3.5, 3.5, -0.5) and tuple(second.get_extent()) == (1, 33, 33, 1)
+    named = figures.matrices_figure([{"one": one}], stat="mean", title="t", note="", names=[["a", "b", "c", "d"]])
+    assert [text.get_text() for text in named.axes[0].get_yticklabels()] == ["a", "b", "c", "d"]
+
+
+def test_a_run_that_diverged_leaves_the_others_drawn(tmp_path: Path) -> None:
+    run = {"accuracy": np.array([0.5, 0.9]), "untrained": np.ones(5), "trained": np.geomspace(1, 1000, 5)}
+    none = {name: np.empty(0) for name in run}
+    figure = figures.scalings_figure({"scaled": run, "plain": none}, title="t", note="")
+    figures.save(figure, tmp_path / "x.svg")
+    assert [len(line.get_ydata()) for line in figure.axes[2].lines] == [5, 0]
+    assert "mathdefault" not in (tmp_path / "x.svg").read_text("utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = {  # module of this package → what it asks; one function `run(Setting) -> Atlas` each
     "activations": "what one image does inside a network, and whether its pattern breaks before the prediction does",
+    "patterns": "class activation patterns of very deep residual networks, and what lets such networks train",
 }
 
 
@@ -56,3 +57,12 @@ def run(
     opened: Atlas = module.run(Setting(Path(cache), folder, quick, progress or Progress(), say))
     say(f"figures and tables:  {folder}\nlook at it:          atlas serve {opened.store.root}")
     return opened
+
+
+def markdown_tables(*tables: Sequence[Sequence[str]]) -> str:
+    """Return tables, each a list of rows with the heading first, as Markdown."""
+    written = []
+    for table in tables:
+        lines = ["| " + " | ".join(row) + " |" for row in table]
+        written.append("\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]]))
+    return "\n\n".join(written)

@@ -14,7 +14,7 @@ from atlas.atlas import Atlas
 from atlas.breaking_points import breaking_points, standing
 from atlas.data.disturbing import DISTURBANCES
 from atlas.demo import IMAGES, LAYERS, MODEL, demo_atlas
-from atlas.experiments import Setting
+from atlas.experiments import Setting, markdown_tables
 from atlas.inside import activation_maps, maps_of_atlas, write_maps
 from atlas.one_image import activations
 from atlas.pages import figures
@@ -111,12 +111,7 @@ def markdown(told: dict[str, Any]) -> str:
         [row["layer"], row["split"], "right" if row["right"] else "wrong", f"{row['images']}", _share(row["outside"]),
          _share(row["unsure"])] for row in told["undisturbed"]
     ]  # fmt: skip
-    return "\n\n".join("\n".join(_rows(table)) for table in (still, first, plain, caught))
-
-
-def _rows(table: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    return [lines[0], "|" + "---|" * len(table[0]), *lines[1:]]
+    return markdown_tables(still, first, plain, caught)
 
 
 def _share(value: float | None) -> str:

@@ -6,6 +6,7 @@ from atlas.pages.figures_across import blocks_heatmap
 from atlas.pages.figures_architecture import architecture
 from atlas.pages.figures_courses import breaking_figure, first_figure, pattern_figure
 from atlas.pages.figures_curves import training_curves, training_curves_html
+from atlas.pages.figures_depth import depth_figure, matrices_figure, scalings_figure
 from atlas.pages.figures_graph import image_graph
 from atlas.pages.figures_maps import maps_sheet
 from atlas.pages.figures_patterns import patterns_heatmap
@@ -20,14 +21,17 @@ __all__ = [
     "blocks_heatmap",
     "breaking_figure",
     "contact_sheet",
+    "depth_figure",
     "first_figure",
     "image_graph",
     "maps_sheet",
+    "matrices_figure",
     "pattern_figure",
     "patterns_heatmap",
     "preferred_sheet",
     "propagation_strip",
     "save",
+    "scalings_figure",
     "training_curves",
     "training_curves_html",
 ]

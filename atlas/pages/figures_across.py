@@ -1,4 +1,4 @@
-"""Each class across the layers of a deep network: blocks along x, neurons along y, a panel per class, one scale for all."""
+"""Each class across the layers of a deep network: blocks along x, units along y, a panel per class, one scale for all."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def blocks_heatmap(
     tall = min(1.5, (TALL - GAP_Y * (rows - 1)) / rows)
     height = rows * tall + (rows - 1) * GAP_Y
     figure = Figure(figsize=(LEFT + WIDE + 1.15, TOP + height + 0.55))
-    told = f"{STATS[stat][1]} of {units} neurons in {blocks} blocks · one scale for all {classes} classes"
+    told = f"{STATS[stat][1]} of {units} units in {blocks} blocks · one scale for all {classes} classes"
     told += f" · {shown} of {classes} classes are drawn" if shown < classes else ""
-    heading(figure, title or "Classes across blocks", told + (f" · {note}" if note else ""))
+    heading(figure, shortened(title or "Classes across blocks", 126), told + (f" · {note}" if note else ""))
     image = None
     for number in range(shown):
         row, column = divmod(number, columns)
@@ -108,4 +108,4 @@ def _ends(axes: Axes, *, bottom: bool, left: bool) -> None:
     if bottom:
         axes.set_xlabel("block", fontsize=8.5)
     if left:
-        axes.set_ylabel("neuron", fontsize=8.5)
+        axes.set_ylabel("unit", fontsize=8.5)

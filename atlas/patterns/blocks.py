@@ -42,7 +42,7 @@ def stacked(patterns: Sequence[ClassPatterns]) -> BlockPatterns:
         mean=np.stack([one.mean for one in patterns], axis=1),
         std=np.stack([one.std for one in patterns], axis=1),
         count=first.count,
-        title=f"{first.layer} to {last.layer} ({first.functional}) over {over}",
+        title=f"{first.layer} to {last.layer} over {over}",
     )
 
 
@@ -99,14 +99,26 @@ def linear_cka(streams: np.ndarray) -> np.ndarray:
     does not vary. It does not change with a rotation or a scale of either block, and is biased upward where units
     outnumber images. Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited".
     """
-    blocks, images, units = streams.shape
+    _, images, units = streams.shape
     centred = np.asarray(streams, np.float64) - streams.mean(axis=1, keepdims=True, dtype=np.float64)
     scales = np.sqrt(np.square(centred).sum(axis=(1, 2), keepdims=True))
     centred = np.divide(centred, scales, out=np.zeros_like(centred), where=scales > 0)  # the measure knows no scale
-    side_by_side = centred.transpose(1, 0, 2).reshape(images, blocks * units)
-    crossed = np.stack(
-        [np.square((block.T @ side_by_side).reshape(units, blocks, units)).sum(axis=(0, 2)) for block in centred]
-    )
+    crossed = _of_grams(centred) if images < units else _of_units(centred)
     own = np.sqrt(np.diag(crossed))
     norms = np.outer(own, own)
     return np.divide(crossed, norms, out=np.full_like(crossed, np.nan), where=norms > 0)
+
+
+def _of_units(centred: np.ndarray) -> np.ndarray:
+    """Return ‖Aᵀ B‖² of every two blocks, [block, block]."""
+    blocks, images, units = centred.shape
+    side_by_side = centred.transpose(1, 0, 2).reshape(images, blocks * units)
+    return np.stack(
+        [np.square((block.T @ side_by_side).reshape(units, blocks, units)).sum(axis=(0, 2)) for block in centred]
+    )
+
+
+def _of_grams(centred: np.ndarray) -> np.ndarray:
+    """Return the same as the inner products of the images' Gram matrices: less work where units outnumber images."""
+    grams = np.stack([(block @ block.T).ravel() for block in centred])
+    return grams @ grams.T
