@@ -12,7 +12,7 @@ from atlas.patterns.classes import class_patterns
 if TYPE_CHECKING:
     from atlas.holdings import Holdings
 
-MANY = 16  # equally wide layers from which a network is read as blocks × units, unless one layer is asked for
+MANY = 16  # layers of one width that are the blocks of one stream, and not a stage of a network of several
 
 
 def equally_wide(atlas: Holdings) -> list[str]:
@@ -24,6 +24,12 @@ def equally_wide(atlas: Holdings) -> list[str]:
         groups.setdefault((atlas.field(name, "functional"), width), {})[atlas.field(name, "number")] = name
     most: dict[int, str] = max(groups.values(), key=len, default={})
     return [most[number] for number in sorted(most)]
+
+
+def one_stream(atlas: Holdings) -> bool:
+    """Tell whether a network is read as blocks × units: many layers of one width, and most of all, as in the explorer."""
+    wide = len(equally_wide(atlas))
+    return wide >= MANY and 2 * wide > len(atlas.names("statistics"))
 
 
 def patterns_across(atlas: Any, split: str | None) -> BlockPatterns:

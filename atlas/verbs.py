@@ -235,10 +235,10 @@ def patterns(
 ) -> dict[str, Any]:
     """Draw the classes' patterns, mean or std, to a file; return its path, the title and the counts.
 
-    With `across` each class across all layers of one width, blocks × units: by default where there are many such layers
-    and no `layer` is named; else those of one layer, classes × units.
+    With `across` each class across all layers of one width, blocks × units: by default where most layers are such, and
+    many, and no `layer` is named; else those of one layer, classes × units.
     """
-    from atlas.across import MANY, equally_wide
+    from atlas.across import one_stream
     from atlas.pages import figures
 
     if stat not in ("mean", "std"):
@@ -249,7 +249,7 @@ def patterns(
             f"a class across layers is of all layers of one width, not {one_line(layer)} alone: give --layer or --across"
         )
     with damage_told(opened.store.root):
-        across = layer is None and len(equally_wide(opened)) >= MANY if across is None else across
+        across = layer is None and one_stream(opened) if across is None else across
         found = opened.patterns_across(split=split) if across else opened.patterns(layer, split=split)
     of = f"{found.layers[0]}-to-{found.layers[-1]}" if isinstance(found, BlockPatterns) else found.layer
     path = Path(out) if out is not None else Path(f"{opened.store.root.name}-{of}-{stat}.png")

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import atlas
-from atlas.across import MANY, equally_wide
+from atlas.across import MANY, equally_wide, one_stream
 from atlas.errors import AtlasError
 from atlas.models.reference import build, preprocessing
 from atlas.models.residual import streams
@@ -87,8 +87,10 @@ def test_a_deep_network_is_drawn_as_blocks_by_neurons_unless_one_layer_is_asked_
         assert picture.width > 1500
 
 
-def test_few_layers_are_drawn_one_by_one_and_equally_wide_ones_across_when_asked(tiny_atlas: atlas.Atlas) -> None:
-    assert len(equally_wide(tiny_atlas)) == 1
+def test_few_layers_are_drawn_one_by_one_and_equally_wide_ones_across_when_asked(
+    tiny_atlas: atlas.Atlas, deep: atlas.Atlas
+) -> None:
+    assert len(equally_wide(tiny_atlas)) == 1 and not one_stream(tiny_atlas) and one_stream(deep)
     with pytest.raises(AtlasError, match="no two equally wide layers with statistics: build it with `--statistics all`"):
         tiny_atlas.patterns_across()
 
