@@ -100,25 +100,33 @@ def linear_cka(streams: np.ndarray) -> np.ndarray:
     outnumber images. Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited".
     """
     _, images, units = streams.shape
-    centred = np.asarray(streams, np.float64) - streams.mean(axis=1, keepdims=True, dtype=np.float64)
-    scales = np.sqrt(np.square(centred).sum(axis=(1, 2), keepdims=True))
-    centred = np.divide(centred, scales, out=np.zeros_like(centred), where=scales > 0)  # the measure knows no scale
-    crossed = _of_grams(centred) if images < units else _of_units(centred)
+    crossed = (_of_grams if images < units else _of_units)(streams)
     own = np.sqrt(np.diag(crossed))
     norms = np.outer(own, own)
     return np.divide(crossed, norms, out=np.full_like(crossed, np.nan), where=norms > 0)
 
 
-def _of_units(centred: np.ndarray) -> np.ndarray:
-    """Return ‖Aᵀ B‖² of every two blocks, [block, block]."""
-    blocks, images, units = centred.shape
-    side_by_side = centred.transpose(1, 0, 2).reshape(images, blocks * units)
+def _centred(block: np.ndarray) -> np.ndarray:
+    """Return a block less its mean and of size 1, for the measure knows no scale; 0 where it does not vary."""
+    centred = block - block.mean(axis=0, dtype=np.float64)
+    size = np.linalg.norm(centred)
+    return centred / size if size > 0 else centred
+
+
+def _of_units(streams: np.ndarray) -> np.ndarray:
+    """Return ‖Aᵀ B‖² of every two centred blocks, [block, block]."""
+    blocks, _, units = streams.shape
+    centred = [_centred(block) for block in streams]
+    side_by_side = np.concatenate(centred, axis=1)
     return np.stack(
         [np.square((block.T @ side_by_side).reshape(units, blocks, units)).sum(axis=(0, 2)) for block in centred]
     )
 
 
-def _of_grams(centred: np.ndarray) -> np.ndarray:
+def _of_grams(streams: np.ndarray) -> np.ndarray:
     """Return the same as the inner products of the images' Gram matrices: less work where units outnumber images."""
-    grams = np.stack([(block @ block.T).ravel() for block in centred])
+    grams = np.empty((len(streams), streams.shape[1] ** 2))
+    for gram, block in zip(grams, streams, strict=True):  # one block's copy at a time: all take gigabytes
+        centred = _centred(block)
+        gram[:] = (centred @ centred.T).ravel()
     return grams @ grams.T
