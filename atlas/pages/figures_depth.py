@@ -153,7 +153,7 @@ def scalings_figure(runs: Mapping[str, Mapping[str, np.ndarray]], *, title: str,
     standard deviation; a run that diverged has fewer epochs, or no trained stream.
     """
     figure = Figure(figsize=(0.85 + 3 * (PANEL[0] + 0.6), PANEL[1] + 1.95))
-    heading(figure, title, shortened(note, 190))
+    heading(figure, title, shortened(f"{note} · deviations on a logarithmic scale".removeprefix(" · "), 190))
     panels = [place(figure, 0.7 + k * (PANEL[0] + 0.6), 1.35, *PANEL) for k in range(3)]
     for (name, run), colour in zip(runs.items(), COLOURS, strict=False):
         epochs = np.arange(len(run["accuracy"])) + 1
@@ -165,7 +165,7 @@ def scalings_figure(runs: Mapping[str, Mapping[str, np.ndarray]], *, title: str,
     panels[0].set_ylim(0, 1)
     panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     for axes, when in zip(panels[1:], ("before", "after"), strict=True):
-        _lines(axes, f"standard deviation of the stream {when} training", "block · logarithmic scale")
+        _lines(axes, f"standard deviation of the stream {when} training", "block")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(
             lambda value, position: f"{value:g}"
