@@ -43,7 +43,7 @@ BUNDLE = "modules.js"  # the page's modules in one file
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 PICKED_QUALITY = 85  # of WebP: 240 bytes each on Fashion-MNIST, 1.4 of 255 away from the sheet they are cut from
 SHEETS = OpenedSheets()  # of all atlases of this process
-FEW_SHEETS = 4  # up to which a page takes whole sheets, and asks for no picks (data.js)
+FEW_SHEETS = 1  # up to which a page takes the whole sheet, and asks for no picks (data.js)
 PAINTED = 2.0  # seconds in which a page comes up: decoding then takes none of its time
 LARGEST_EDGE = 1024  # pixels of an original as the side panel shows it
 

@@ -106,7 +106,7 @@ export function thumbStyle(row, edge) {
 
 // Where thumbnails lie in many sheets, those of some images are asked for side by side in one picture, so that no whole sheet is
 // read for each. `boxes` are elements with the image’s row that show it themselves or by their first child, `edge` pixels wide.
-const FEW_SHEETS = 4, AT_ONCE = 60;
+const FEW_SHEETS = 1, AT_ONCE = 60;
 export const inMany = Boolean(images) && !manifest.static && sheetOf(images.count - 1) >= FEW_SHEETS;
 
 export function pictured(boxes, edge) {
