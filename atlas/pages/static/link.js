@@ -103,7 +103,7 @@ const miss = (words) => page.does.notice(words);
 function seeView(text) {
   const view = viewOf(text);
   if (view) page.does.show(view); else miss("The link’s view cannot be read: the whole map is shown.");
-  if (view && holdsNothing(page.does.seen())) {
+  if (view && holdsNothing(view) && holdsNothing(page.does.seen() ?? view)) { // what is seen is that and more, once the map has its size
     page.does.show(null);
     miss("Nothing lies in the link’s view: the whole map is shown.");
   }
