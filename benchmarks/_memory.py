@@ -30,7 +30,7 @@ class Memory:
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self.times: list[float] = []
         self.bytes: list[int] = []
-        self._wait()
+        self.wait()
         return self
 
     def __exit__(self, *raised: Any) -> None:
@@ -42,7 +42,7 @@ class Memory:
         """Return the greatest bytes seen between two times of `time.monotonic`, or at the nearest look after `since`."""
         self._read()
         if until != float("inf") and (not self.times or self.times[-1] < until):
-            self._wait()
+            self.wait()
         first = bisect_left(self.times, since)
         return max(self.bytes[first : max(bisect_right(self.times, until), first + 1)], default=self.bytes[-1])
 
@@ -53,7 +53,7 @@ class Memory:
         ended = time.monotonic()
         return ended - started, self.peak(started, ended), result
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         """Wait for the next look."""
         seen = len(self.times)
         while len(self.times) == seen and self._process.poll() is None:

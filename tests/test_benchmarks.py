@@ -75,12 +75,23 @@ def test_a_table_has_equal_columns_and_numbers_to_the_right():
 
 
 def test_memory_is_that_of_the_stage_and_of_children_too():
-    child = [sys.executable, "-c", "import time; held = bytearray(120_000_000); time.sleep(1)"]
+    holding = [sys.executable, "-c", "held = bytearray(120_000_000); print('held', flush=True); input()"]
+
+    def looked_at():  # twice: the first look may have begun before what is looked for
+        memory.wait()
+        memory.wait()
+
+    def child():
+        with subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            looked_at()
+            process.communicate(b"\n")
+
     with Memory() as memory:
-        _, before, _ = memory.during(lambda: time.sleep(0.2))
-        _, own, _ = memory.during(lambda: (np.ones(10_000_000), time.sleep(0.2)))
-        _, of_child, _ = memory.during(lambda: subprocess.run(child, check=True))
-        _, after, _ = memory.during(lambda: time.sleep(0.2))
+        _, before, _ = memory.during(looked_at)
+        _, own, _ = memory.during(lambda: (np.ones(10_000_000), looked_at()))
+        _, of_child, _ = memory.during(child)
+        _, after, _ = memory.during(looked_at)
     assert 60e6 < own - before < 130e6  # 80 MB
     assert of_child - before > 110e6
     assert after - before < 40e6  # unlike the greatest of the process's life, a peak ends with its stage
