@@ -35,7 +35,7 @@ PEERS_WHOLE = (0.005, 0.12, 0.995, 0.93)  # clear of the controls that lie on it
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Time both pages at every size, and thirty of ours at once, and print one table."""
+    """Time both pages at every size, one page among thirty sessions, and thirty pages at once; print one table."""
     parser = measure.arguments(__doc__)
     parser.add_argument("--sizes", nargs="+", type=int, metavar="POINTS", help=f"how many points; {SIZES} without")
     asked = parser.parse_args(argv)
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         peer, notes = find_peer(asked.cache, browser)
         rows = [row for count in sizes for row in at_size(browser, crowd_of(count, asked.cache), count, peer)]
         middle, count = crowd_of(sizes[min(1, len(sizes) - 1)], asked.cache), FEW if asked.quick else TOGETHER
-        notes += [together(browser, middle, count), of_the_server(middle, count)]
+        notes += [among(browser, middle, count), together(browser, middle, count), of_the_server(middle, count)]
     sentence = (
         "Milliseconds from opening to first paint, in a fresh browser profile; bytes until three seconds later, "
         "without Bokeh's own scripts; frames while dragging and while pointing; from letting go of a selection to its new "
@@ -161,6 +161,57 @@ def anonymous(pid: int) -> int:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Thirty at once, and the peer
+
+
+def among(browser: Any, atlas: Path, count: int) -> str:
+    """Let one page and `count` - 1 clients select at one moment, `count` times; return in words how long the page took.
+
+    The clients hold sessions and ask what pages ask, but draw nothing: each user has a computer of their own.
+    """
+    from atlas.pages.view import View
+    from benchmarks._pages import explorer
+
+    act = """async ([moment, x0, x1, wanted]) => {
+      await new Promise((go) => setTimeout(go, moment - Date.now()));
+      const began = performance.now();
+      AtlasPage.map.sweep({ type: "rect", x0, x1, y0: 0, y1: 65535 }, "replace");
+      await new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
+      const shown = [...document.querySelectorAll("#gallery .cell")].map((cell) => cell.firstElementChild ?? cell);
+      const urls = new Set(shown.map((box) => box.style.backgroundImage.slice(5, -2)).filter(Boolean));
+      await Promise.all([...urls].map((url) => Object.assign(new Image(), { src: url }).decode()));
+      return [performance.now() - began, AtlasPage.map.chosenRows().length === wanted && urls.size > 0];
+    }"""
+    measure.tell(f"one page among {count} sessions")
+    view, took = View(atlas), []
+    places = view.xy(view.spaces[0].layouts[0])[0]
+    asked = galleries(view, count)
+    with explorer(atlas) as (url, _), ThreadPoolExecutor(1) as thread, ThreadPoolExecutor(count) as clients:
+        held = thread.submit(opened_sessions, url, count - 1).result()
+        page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.goto(f"{url}?split=all")
+        page.wait_for_function("window.AtlasPage?.ready")
+        page.wait_for_timeout(3000)
+
+        def ask(moment: float, rows: Sequence[int]) -> None:
+            time.sleep(max(0.0, moment - time.time()))
+            fetched(f"{url}/picks/{view.images_name}/{'-'.join(map(str, rows))}.webp")
+
+        for k in range(count):  # each time another strip of the map, and other images of the others
+            moment = time.time() + 0.5
+            waiting = [clients.submit(ask, moment, np.roll(asked[other], k).tolist()) for other in range(count) if other != k]
+            x0, x1 = 65535 * k / count, 65535 * (k + 1) / count
+            took.append(page.evaluate(act, [1000 * moment, x0, x1, int(((places >= x0) & (places <= x1)).sum())]))
+            for one in waiting:
+                one.result()
+        page.context.close()
+        thread.submit(lambda: [session.close() for session in held]).result()
+    right, milliseconds = sum(ok for _, ok in took), np.array([t for t, _ in took])
+    return (
+        f"One page among {count} sessions over {len(places)} points, all of which select at one moment, {count} times: "
+        f"{right} of {count} show exactly their images; from the selection to the gallery with its pictures median "
+        f"{np.median(milliseconds):.0f} ms, p95 {np.percentile(milliseconds, 95):.0f} ms. The others hold their sessions "
+        "and ask the server what a page asks, without drawing."
+    )
 
 
 def together(browser: Any, atlas: Path, count: int) -> str:

@@ -41,7 +41,7 @@ from atlas.pages.view import View
 STATIC = Path(__file__).parent / "static"
 BUNDLE = "modules.js"  # the page's modules in one file
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-PICKED_QUALITY = 85  # of WebP: 240 bytes each on Fashion-MNIST, 1.4 of 255 away from the sheet they are cut from
+PICKED_QUALITY = 75  # of WebP: 180 bytes each on Fashion-MNIST, 2.3 of 255 away from the sheet they are cut from
 SHEETS = OpenedSheets()  # of all atlases of this process
 FEW_SHEETS = 1  # up to which a page takes the whole sheet, and asks for no picks (data.js)
 PAINTED = 2.0  # seconds in which a page comes up: decoding then takes none of its time

@@ -27,7 +27,9 @@ PURE = """(async () => { const r = await import('atlas/rows');
     return { kept: [...r.keptBy(tests, n)], ordered: r.ordered(rows, (row) => numbers[row], turned), bits: [...bits],
       back: [...r.unpacked(bits, n)], tally: r.tally(rows, codes),
       chosen: [...r.chosenOf(mask, codes.map((code) => code + 1), 5)],
-      pairs: r.pairs(rows, codes, codes.map((code) => code * 2)) } }) })()"""
+      kept_in_order: r.kept(r.ordered(Uint32Array.from({ length: n }, (_, row) => row), (row) => numbers[row], turned), mask, rows.length),
+      pairs: r.pairs(rows, codes, codes.map((code) => code * 2)),
+      far: r.pairs(rows, codes, codes.map((code) => code * 1e6)).map(([a, b, count]) => [a, b / 5e5, count]) } }) })()"""
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +267,7 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[dict[str, Any], dict[str, 
         for row in rows:
             one = (int(codes[row]), int(codes[row] * 2))
             pairs[one] = pairs.get(one, 0) + 1
+        counted = sorted([[a, b, k] for (a, b), k in pairs.items()], key=lambda one: (-one[2], one[0], one[1]))
         gaps = [None if np.isnan(number) else float(number) for number in numbers]
         asked = {"n": n, "codes": codes.tolist(), "numbers": gaps, "among": among.tolist(), "rows": rows.tolist()}
         asked |= {"low": float(low), "high": float(high), "turned": turned}
@@ -275,13 +278,15 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[dict[str, Any], dict[str, 
             {
                 "kept": (np.isin(codes, among) & inside).astype(int).tolist(),
                 "ordered": rows[np.lexsort([rows, key])].tolist(),
+                "kept_in_order": rows[np.lexsort([rows, key])].tolist(),
                 "bits": np.packbits(mask).tolist(),
                 "back": mask.astype(int).tolist(),
                 "tally": sorted(
                     ([a, k] for a, k in Counter(codes[rows].tolist()).items()), key=lambda one: (-one[1], one[0])
                 ),
                 "chosen": np.bincount(codes[rows] + 1, minlength=5).tolist(),
-                "pairs": sorted([[a, b, k] for (a, b), k in pairs.items()], key=lambda one: (-one[2], one[0], one[1])),
+                "pairs": counted,
+                "far": counted,  # so many codes that none has a counter of its own
             },
         )
 

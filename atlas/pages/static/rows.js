@@ -42,6 +42,13 @@ export function ordered(rows, numberOf, turned = false) {
   return places.map((place) => rows[place]);
 }
 
+// The same of the rows that a mask holds, out of all rows in order.
+export function kept(order, mask, length) {
+  const found = new Array(length);
+  for (let k = 0, n = 0; k < order.length; k++) if (mask[order[k]]) found[n++] = order[k];
+  return found;
+}
+
 const RANKS = 2 ** 32, ROWS = 2 ** 21; // a rank and a row fit into the 53 bits of a double, and plain doubles sort twenty times as fast
 
 // What makes a whole number below RANKS of a key, in the order of the keys; null where these keys, or these rows, have none.
@@ -77,11 +84,29 @@ export const along = (x, y) => spread(x) + 2 * spread(y);
 
 // -- tallies ---------------------------------------------------------------------------------------------------------------
 
+const PAIRS = 2 ** 20; // of codes, up to which each has a counter of its own
+
 // How often each pair of codes occurs, the most frequent first: [[a, b, count], …].
 export function pairs(rows, first, second) {
-  const tally = new Map();
-  for (const row of rows) { const key = first[row] * 65536 + second[row]; tally.set(key, (tally.get(key) ?? 0) + 1); }
-  return [...tally].map(([key, n]) => { const b = ((key % 65536) + 98304) % 65536 - 32768; return [(key - b) / 65536, b, n]; }).sort((p, q) => q[2] - p[2] || p[0] - q[0] || p[1] - q[1]);
+  const [low, high] = ends(rows, first), [left, right] = ends(rows, second), across = right - left + 1, all = (high - low + 1) * across;
+  const placeOf = (row) => (first[row] - low) * across + second[row] - left, found = [];
+  const add = (n, place) => { if (n) found.push([low + Math.floor(place / across), left + (place % across), n]); };
+  if (all <= PAIRS) {
+    const counts = new Uint32Array(all);
+    for (let k = 0; k < rows.length; k++) counts[placeOf(rows[k])]++;
+    counts.forEach(add);
+  } else {
+    const counts = new Map();
+    for (const row of rows) { const place = placeOf(row); counts.set(place, (counts.get(place) ?? 0) + 1); }
+    counts.forEach(add);
+  }
+  return found.sort((p, q) => q[2] - p[2] || p[0] - q[0] || p[1] - q[1]);
+}
+
+function ends(rows, codes) {
+  let low = 0, high = 0;
+  for (let k = 0; k < rows.length; k++) { const code = codes[rows[k]]; if (code < low) low = code; else if (code > high) high = code; }
+  return [low, high];
 }
 
 const CODES = 65_537; // as many as 16 bits tell, and none, which is -1

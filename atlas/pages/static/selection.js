@@ -2,7 +2,7 @@
 import { manifest, images, tables, column, numbers, make, segments, classColour, count, several, percent, SPLITS } from "./data.js";
 import { cellFor } from "./parts.js";
 import { Gallery } from "./gallery.js";
-import { along, ordered, pairs, tally } from "./rows.js";
+import { along, kept, ordered, pairs, tally } from "./rows.js";
 import { Section } from "./section.js";
 import { keepingFocus } from "./focus.js";
 import { served } from "./posting.js";
@@ -14,6 +14,8 @@ const FEW = 5, MORE = 12; // lines of the classes, and of the mistakes, until th
 const ORDERS = { map: ["as on the map", "Images that lie together on the map stand together"], class: ["by class", "In the order of the classes"],
   confidence: ["least sure first", "By the network's confidence"], suspicion: ["most suspicious first", "By how much neighbours and network doubt the label"],
   unusual: ["least usual first", "By the mean distance to the kept neighbours in the layer, the farthest first"] };
+const SHARE = 1 / 4; // of the images, from which on a selection is read out of the order of all of them
+const AHEAD = 250_000; // images up to which that order, as on the map, is made before it is asked for
 const TURNED = ["suspicion", "unusual"]; // those that begin with the greatest
 
 export function startSelection() {
@@ -24,13 +26,14 @@ export function startSelection() {
   show();
   on("selection", show);
   on("space", show);
-  on("drawn", () => panel.away());
+  on("drawn", () => { panel.away(); panel.orderAhead(); });
 }
 
 // A mask of the images that split, filters and legend leave on the map.
 export function shownMask() {
   const { state } = page, wanted = SPLITS.indexOf(state.split), mask = new Uint8Array(images.count);
   const { codes, names } = state.drawn?.colouring ?? {}, hidden = names && state.hidden.size ? state.hidden : null;
+  if (wanted < 0 && !state.kept && !hidden) return mask.fill(1);
   for (let row = 0; row < mask.length; row++) {
     mask[row] = (wanted < 0 || tables.split[row] === wanted) && (!state.kept || state.kept[row]) && !(hidden && hidden.has(codes[row])) ? 1 : 0;
   }
@@ -123,7 +126,7 @@ class SelectionPanel {
     if (!this.chosen?.length || !this.awayNote || !page.state.drawn) return;
     const shown = shownMask();
     let gone = 0;
-    for (const row of this.chosen) if (!shown[row]) gone++;
+    for (let k = 0; k < this.chosen.length; k++) gone += 1 - shown[this.chosen[k]];
     this.awayNote.textContent = gone ? `${count(gone)} of them ${gone === 1 ? "is" : "are"} not on the map as it is now filtered.` : "";
     this.awayNote.hidden = !gone;
   }
@@ -175,7 +178,25 @@ class SelectionPanel {
     this.told.textContent = "";
     let numberOf;
     try { numberOf = await keyOf(by); } catch { numberOf = await keyOf("map"); this.told.textContent = "This order could not be had: they stand as on the map."; }
-    if (turn === this.turn) this.gallery.show(ordered(rows, numberOf, TURNED.includes(by) !== Boolean(this.turned)));
+    if (turn === this.turn) this.gallery.show(this.inOrder(rows, by, numberOf, TURNED.includes(by) !== Boolean(this.turned)));
+  }
+
+  inOrder(rows, by, numberOf, turned) {
+    return rows.length < SHARE * images.count ? ordered(rows, numberOf, turned) : kept(this.wholeOrder(by, numberOf, turned), page.map.chosen, rows.length);
+  }
+
+  // All images in an order; the last one asked for is kept.
+  wholeOrder(by, numberOf, turned) {
+    const { space, layout } = page.state, key = [space.id, layout.key, by, turned].join();
+    if (this.whole?.key !== key) this.whole = { key, order: ordered(Uint32Array.from({ length: images.count }, (_, row) => row), numberOf, turned) };
+    return this.whole.order;
+  }
+
+  // The whole map is what is selected soonest: its order is made while nothing else is to do.
+  orderAhead() {
+    if (images.count > AHEAD || this.chosen?.length) return;
+    const make = async () => this.wholeOrder("map", await keyOf("map"), false);
+    window.requestIdleCallback ? requestIdleCallback(make) : setTimeout(make, 1000);
   }
 }
 
