@@ -179,7 +179,7 @@ def among(browser: Any, atlas: Path, count: int) -> str:
       const shown = [...document.querySelectorAll("#gallery .cell")].map((cell) => cell.firstElementChild ?? cell);
       const urls = new Set(shown.map((box) => box.style.backgroundImage.slice(5, -2)).filter(Boolean));
       await Promise.all([...urls].map((url) => Object.assign(new Image(), { src: url }).decode()));
-      return [performance.now() - began, AtlasPage.map.chosenRows().length === wanted && urls.size > 0];
+      return [performance.now() - began, AtlasPage.map.chosenRows().length === wanted && urls.size > 0 === wanted > 0];
     }"""
     measure.tell(f"one page among {count} sessions")
     view, took = View(atlas), []
@@ -198,7 +198,9 @@ def among(browser: Any, atlas: Path, count: int) -> str:
 
         for k in range(count):  # each time another strip of the map, and other images of the others
             moment = time.time() + 0.5
-            waiting = [clients.submit(ask, moment, np.roll(asked[other], k).tolist()) for other in range(count) if other != k]
+            waiting = [
+                clients.submit(ask, moment, np.roll(asked[other], k).tolist()) for other in range(count) if other != k
+            ]
             x0, x1 = 65535 * k / count, 65535 * (k + 1) / count
             took.append(page.evaluate(act, [1000 * moment, x0, x1, int(((places >= x0) & (places <= x1)).sum())]))
             for one in waiting:

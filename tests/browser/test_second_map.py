@@ -85,6 +85,29 @@ def test_a_thumbnail_is_pointed_at_and_opened_and_a_selection_fades_the_others(p
     expect(page.locator("#beside-thumbs")).to_have_count(0)
 
 
+def test_what_was_looked_at_stays_in_view_beside_a_second_map_and_is_seen_as_before_without_it(
+    url: str, open_page: Open
+) -> None:
+    page = open_page(url + "?split=all&layer=fc")
+    page.evaluate("AtlasPage.page.does.look([5, 8])")
+    seen, wide = "AtlasPage.page.does.seen()", page.evaluate("AtlasPage.map.plot.inner_width")
+    x0, x1, y0, y1 = before = page.evaluate(seen)
+    page.keyboard.press("s")
+    page.wait_for_function(f"wide => AtlasPage.map.plot.inner_width < 0.8 * wide && {seen}[0] !== {x0}", arg=wide)
+    page.wait_for_timeout(300)
+    beside = page.evaluate(seen)
+    slack = 0.01 * (x1 - x0)
+    assert beside[0] < x0 + slack and beside[1] > x1 - slack and beside[2] < y0 + slack and beside[3] > y1 - slack
+    scales = page.evaluate(
+        f"(([a, b, c, d], p) => [(b - a) / p.inner_width, (d - c) / p.inner_height])({seen}, AtlasPage.map.plot)"
+    )
+    assert scales[0] == pytest.approx(scales[1], rel=0.01)
+    page.keyboard.press("s")
+    page.wait_for_function("wide => AtlasPage.map.plot.inner_width >= wide - 2", arg=wide)
+    page.wait_for_timeout(300)
+    assert page.evaluate(seen) == pytest.approx(before, abs=slack)
+
+
 def test_the_opacity_of_dots_is_that_of_both_maps(page: Page) -> None:
     page.locator("#opacity").evaluate("input => { input.value = 0.3; input.oninput({ target: input }) }")
     page.wait_for_function(f"{SECOND}.alpha === 0.3 && AtlasPage.map.alpha === 0.3")

@@ -6,7 +6,10 @@ const AROUND = 0.15; // of the images' extent left free on each side
 
 export function startLooking() {
   Object.assign(page.does, { look, seen, show, pan });
-  on("start", () => new ResizeObserver(straighten).observe(document.querySelector(".map-place")));
+  on("start", () => {
+    page.map.moves(() => { if (!fitting) wanted = seen(); });
+    new ResizeObserver(refit).observe(document.querySelector(".map-place"));
+  });
 }
 
 // Left, right, bottom and top of what is seen; null while the whole map is.
@@ -45,17 +48,16 @@ function pan(right, up) {
   page.map.look([x_range.start + wide, x_range.end + wide], [y_range.start + high, y_range.end + high]);
 }
 
-// When the map's place changes its shape, what was seen stays in one scale.
-let settling = 0;
-function straighten() {
+// When the map's place changes its shape, all that was looked at stays in view, and is seen as before once the place is as before.
+let wanted = null, fitting = false, settling = 0; // what was last looked at, whatever the shape of the place
+function refit() {
   clearTimeout(settling);
-  settling = setTimeout(() => { const { map } = page, view = seen(); if (map.now && view) show(squared(view)); }, 60);
-}
-
-function squared(view) {
-  const { inner_width: width, inner_height: height } = page.map.plot, [x0, x1, y0, y1] = view;
-  const unit = Math.min((x1 - x0) / width, (y1 - y0) / height), x = (x0 + x1) / 2, y = (y0 + y1) / 2; // Bokeh keeps the ends: one direction is stretched
-  return [x - (unit * width) / 2, x + (unit * width) / 2, y - (unit * height) / 2, y + (unit * height) / 2];
+  settling = setTimeout(() => {
+    if (!page.map.now || !seen()) return;
+    fitting = true;
+    show(wanted);
+    fitting = false;
+  }, 60);
 }
 
 // The images in view on the map that a keyboard is on, each once.
