@@ -40,7 +40,7 @@ TRAIN_ALPHA = 0.4  # training images are drawn fainter, and under the others
 Backend = Literal["canvas", "webgl"]
 POINT_SIZE = 5  # pixels, at ten thousand points
 SO_FEW = 200  # points on the whole map below which the page draws thumbnails
-TIGHT, ROOMY = 0.04, 0.26  # of the map's extent left free around it; thumbnails reach beyond their points
+TIGHT, ROOMY = 0.14, 0.26  # of the map's extent left free around it: what is written over it, and thumbnails, need room
 
 
 @functools.cache

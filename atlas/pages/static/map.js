@@ -10,7 +10,7 @@ export const SO_FEW = 200; // points on the whole map below which thumbnails are
 const TRAIN = 0;
 const FAINT = "66"; // the alpha of training images beside held-out ones, as in explorer.py
 export const OWN = 3; // pixels of a ring around a point of the open image
-const TIGHT = 0.04, ROOMY = 0.26; // of the map's extent left free around it; thumbnails reach beyond their points
+const TIGHT = 0.14, ROOMY = 0.26; // of the map's extent left free around it: what is written over it, and thumbnails beyond their points, need room
 // Points that Bokeh draws, all of them; of more it draws a sample over their density (crowd.js).
 const MOST = { webgl: 200_000, canvas: 50_000 }, SAMPLE = { webgl: 50_000, canvas: 15_000 };
 const REMEMBERED = 20; // selections that can be gone back to
