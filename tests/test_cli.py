@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from atlas.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-m", "atlas", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 

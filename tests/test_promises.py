@@ -28,7 +28,7 @@ ORDER = (
     ("unit_sheet", "volumes"), ("films", "export"), ("atlas",), ("worker",),
     ("pool",), ("recording", "arguing"), ("pipeline",), ("iconing",),
     ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside", "graph_sheet"), ("asking", "one_image"), ("demo",),
-    ("experiments",), ("cli",),
+    ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
