@@ -27,7 +27,7 @@ PURE = """(async () => { const r = await import('atlas/rows');
     return { kept: [...r.keptBy(tests, n)], ordered: r.ordered(rows, (row) => numbers[row], turned), bits: [...bits],
       back: [...r.unpacked(bits, n)], tally: r.tally(rows, codes),
       chosen: [...r.chosenOf(mask, codes.map((code) => code + 1), 5)],
-      kept_in_order: r.kept(r.ordered(Uint32Array.from({ length: n }, (_, row) => row), (row) => numbers[row], turned), mask, rows.length),
+      kept_in_order: r.kept(r.ordered([...Array(n).keys()], (row) => numbers[row], turned), mask, rows.length),
       pairs: r.pairs(rows, codes, codes.map((code) => code * 2)),
       far: r.pairs(rows, codes, codes.map((code) => code * 1e6)).map(([a, b, count]) => [a, b / 5e5, count]) } }) })()"""
 
