@@ -176,10 +176,13 @@ def among(browser: Any, atlas: Path, count: int) -> str:
       const began = performance.now();
       AtlasPage.map.sweep({ type: "rect", x0, x1, y0: 0, y1: 65535 }, "replace");
       await new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
-      const shown = [...document.querySelectorAll("#gallery .cell")].map((cell) => cell.firstElementChild ?? cell);
-      const urls = new Set(shown.map((box) => box.style.backgroundImage.slice(5, -2)).filter(Boolean));
+      const cells = [...document.querySelectorAll("#gallery .cell")].filter((cell) => cell.offsetParent !== null);
+      const pictures = cells.map((cell) => (cell.firstElementChild ?? cell).style.backgroundImage.slice(5, -2));
+      const urls = new Set(pictures.filter(Boolean));
       await Promise.all([...urls].map((url) => Object.assign(new Image(), { src: url }).decode()));
-      return [performance.now() - began, AtlasPage.map.chosenRows().length === wanted && urls.size > 0 === wanted > 0];
+      const took = performance.now() - began, rows = new Set(AtlasPage.map.chosenRows());
+      const shown = urls.size > 0 === wanted > 0 && cells.every((cell) => rows.has(Number(cell.dataset.row)));
+      return [took, rows.size === wanted && shown];
     }"""
     measure.tell(f"one page among {count} sessions")
     view, took = View(atlas), []

@@ -203,11 +203,12 @@ export class AtlasMap {
 
   rowsIn(region) {
     if (this.crowd.grid) return this.crowd.rowsIn(region);
-    const { x0, x1, y0, y1, holds } = region, { x, y } = this.points.data, rows = [];
+    const { x0, x1, y0, y1, holds } = region, { x, y } = this.points.data, rows = new Uint32Array(x.length);
+    let n = 0;
     for (let k = 0; k < x.length; k++) {
-      if (x[k] >= x0 && x[k] <= x1 && y[k] >= y0 && y[k] <= y1 && (holds === null || holds(x[k], y[k]))) rows.push(this.rowOf(this.i[k]));
+      if (x[k] >= x0 && x[k] <= x1 && y[k] >= y0 && y[k] <= y1 && (holds === null || holds(x[k], y[k]))) rows[n++] = this.rowOf(this.i[k]);
     }
-    return rows;
+    return rows.subarray(0, n);
   }
 
   // Select images by row, whatever is drawn of them; `how` is replace, add or remove.

@@ -35,8 +35,10 @@ export function combined(before, rows, how, length) {
 }
 
 export function rowsOf(set) {
-  const rows = [];
-  for (let row = 0; set && row < set.length; row++) if (set[row]) rows.push(row);
+  let count = 0;
+  for (let row = 0; set && row < set.length; row++) count += set[row];
+  const rows = new Array(count);
+  for (let row = 0, n = 0; n < count; row++) if (set[row]) rows[n++] = row;
   return rows;
 }
 
