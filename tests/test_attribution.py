@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from atlas.activations.attribution import PASSES, Attributor, attributions, layer_attributions, place_attributions
+from atlas.activations.attribution import MORE, PASSES, Attributor, attributions, layer_attributions, place_attributions
 from atlas.activations.engine import engine
 from atlas.activations.functionals import Functional, positions
 from atlas.errors import AtlasError
@@ -106,14 +107,16 @@ CASES = [
 ]  # fmt: skip
 
 
-def both_ways(module: nn.Module, layer: str, functional: str) -> tuple[np.ndarray, np.ndarray]:
+def all_ways(module: nn.Module, layer: str, functional: str) -> list[np.ndarray]:
+    """Forward mode place by place, forward mode with sampled places together, backward passes."""
     with engine(Net(module), torch.device("cpu"), "float32") as opened:  # type: ignore[arg-type]
         attributor = Attributor(opened, {layer: Functional.parse(functional)}, seed=7)
         found = []
-        for forward in ({layer}, set()):
-            attributor.forward = frozenset(forward)
+        several = {layer} if "positions" in functional else set()
+        for forward, together in (({layer}, set()), ({layer}, several), (set(), set())):
+            attributor.forward, attributor.together = frozenset(forward), together
             found.append(attributor(opened.tensor(PIXELS[:, None]), IDS)[layer])
-    return found[0], found[1]
+    return found
 
 
 def brute(module: nn.Module, layer: str, functional: str, logit: int) -> np.ndarray:
@@ -149,9 +152,10 @@ def brute(module: nn.Module, layer: str, functional: str, logit: int) -> np.ndar
 
 @pytest.mark.parametrize(("kind", "layer", "functional"), CASES)
 def test_forward_mode_and_backward_passes_give_what_brute_force_gives(kind: Any, layer: str, functional: str) -> None:
-    forward, backward = both_ways(kind(), layer, functional)
+    forward, together, backward = all_ways(kind(), layer, functional)
     assert forward.dtype == np.float32 and forward.shape == (5 * Functional.parse(functional).points, 3)
     np.testing.assert_allclose(forward, backward, atol=2e-6)
+    np.testing.assert_allclose(together, forward, atol=1e-7)
     for logit in range(3):
         np.testing.assert_allclose(backward[:, logit], brute(kind(), layer, functional, logit), atol=5e-6)
     assert np.abs(backward).max() > 1e-4
@@ -174,7 +178,8 @@ def test_before_the_last_linear_layer_it_is_exact_and_at_the_logits_it_is_the_lo
     [
         (PASSES, {"two": "mean", "one": "mean"}, set()),
         (PASSES + 1, {"two": "mean", "head": "mean", "one": "positions:4"}, {"two"}),
-        (4 * PASSES, {"two": "positions:4"}, set()),
+        (PASSES + 3 * MORE, {"two": "positions:4"}, set()),
+        (PASSES + 3 * MORE + 1, {"two": "positions:4"}, {"two"}),
         (100, {"two": "positions:4", "one": "positions:200", "head": "mean"}, {"two", "head"}),
     ],
 )
@@ -222,6 +227,35 @@ def test_what_a_network_cannot_do_one_way_is_done_the_other(own: bool) -> None:
     plain: Any = Net(Plain(50), 50)
     expected = attributions(plain, PICTURES, "two", image_ids=IDS) * (2 if own else 1)
     np.testing.assert_allclose(attributions(net, PICTURES, "two", image_ids=IDS), expected, atol=1e-5)
+
+
+class Counting(Plain):
+    """Counts the runs of a layer before the one that is attributed, and of one after it."""
+
+    def __init__(self, one_by_one: bool) -> None:
+        super().__init__(100)
+        self.runs, self.one_by_one = {"one": 0, "norm": 0}, one_by_one
+        for name in self.runs:
+            self.get_submodule(name).register_forward_hook(partial(self.count, name))
+
+    def count(self, name: str, *_: Any) -> None:
+        self.runs[name] += 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = super().forward(x)
+        return found + 0 * torch.rand(1) if self.one_by_one else found  # chance is not batched over directions
+
+
+@pytest.mark.parametrize(("one_by_one", "runs"), [(False, 1), (True, 8)])
+def test_all_sampled_places_share_one_run_of_the_network_where_it_can_be_batched(one_by_one: bool, runs: int) -> None:
+    net: Any = Net(Counting(one_by_one), 100)
+    with engine(net, torch.device("cpu"), "float32") as opened:
+        attributor = Attributor(opened, {"two": Functional.parse("positions:8")})
+        attributor.look(opened.tensor(PIXELS[:2, None]))
+        assert attributor.forward == {"two"}
+        net.module.runs.update(one=0, norm=0)
+        attributor(opened.tensor(PIXELS[:, None]), IDS)
+    assert net.module.runs == {"one": runs, "norm": runs}
 
 
 def test_an_image_s_attribution_does_not_depend_on_its_batch() -> None:

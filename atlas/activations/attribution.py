@@ -32,24 +32,28 @@ if TYPE_CHECKING:
 
 PASSES = 3  # backward passes that one forward-mode pass takes as long as, through a layer with places: see `Attributor`
 CHEAP = 30  # the same for a layer without places, after which little is left to go back through
+MORE = 2  # the same for each further place that shares the pass: 0.5 to 3 as `benchmarks/attribution.py` measured
+TOGETHER = 16  # places that share one forward-mode pass: what comes after the layer then takes as many times the memory
 
 
 class Attributor:
     """Attributes the logits to the points of some layers, batch by batch, in an engine that is open.
 
     Of a point that covers its image the sum over all places of the layer, whatever its functional; of sampled positions
-    that place alone, the same as the functional samples. Either one forward-mode pass per place (one in all for points that
-    cover their image) gives every logit, or one backward pass per logit gives every place, of several layers at once; both
-    give the same up to rounding. `benchmarks/attribution.py` times them with 10 and 1 000 outputs on conv6 and torchvision's
-    resnet18: backward passes are taken up to PASSES logits per place (CHEAP for a layer without places), forward mode
-    beyond. What the network cannot do one way (an operation without a forward-mode derivative, a part run without
-    gradients) is done the other.
+    that place alone, the same as the functional samples. Either forward mode gives every logit, in one pass for all places
+    (what comes before the layer runs once; where an operation cannot be batched over directions, in one pass per place), or
+    one backward pass per logit gives every place, of several layers at once; all give the same up to rounding.
+    `benchmarks/attribution.py` times them with 10 and 1 000 outputs on conv6 and torchvision's resnet18: backward passes are
+    taken up to PASSES logits and MORE for each further place (CHEAP for a layer without places), forward mode beyond. What
+    the network cannot do one way (an operation without a forward-mode derivative, a part run without gradients) is done
+    the other.
     """
 
     def __init__(self, opened: Engine, wanted: Mapping[str, Functional], *, seed: int = 0):
         check_logits(opened.network)
         self.opened, self.wanted, self.seed = opened, dict(wanted), seed
         self.forward: frozenset[str] | None = None  # the layers that take forward mode; None: `look` has not run
+        self.together: set[str] = set()  # the layers whose sampled places can share one
 
     def look(self, sample: torch.Tensor) -> None:
         """Choose each layer's way by trying it on a batch, so that what cannot be attributed shows first."""
@@ -84,23 +88,64 @@ class Attributor:
         return found
 
     def _takes_forward(self, layer: str, shape: tuple[int, ...], sample: torch.Tensor) -> bool:
-        places = self.wanted[layer].points if self.wanted[layer].sampled else 1
-        preferred = self.opened.network.outputs > (CHEAP if len(shape) == 2 else PASSES * places)
         ids, reasons = [""] * len(sample), []
+        preferred = self.opened.network.outputs > (CHEAP if len(shape) == 2 else self._worth(layer, sample))
         for forward in (preferred, not preferred):
             try:
-                _ = self.by_place(sample, ids, layer) if forward else self.by_logit(sample, ids, [layer])[layer]
+                _ = self._in_direction(sample, ids, layer, 0) if forward else self.by_logit(sample, ids, [layer])[layer]
             except AtlasError as reason:
                 reasons.append(reason)
             else:
                 return forward
         raise reasons[0]
 
+    def _worth(self, layer: str, sample: torch.Tensor) -> int:
+        """Return how many backward passes take as long as forward mode does, and note whether the places share a pass."""
+        places = self._places(layer)
+        if places == 1:
+            return PASSES
+        try:
+            self._together(sample, [""] * len(sample), layer)
+        except AtlasError:  # an operation that cannot be batched over directions, or whatever `look` finds anyway
+            return PASSES * places
+        self.together.add(layer)
+        return PASSES + MORE * (places - 1)
+
+    def _places(self, layer: str) -> int:
+        return self.wanted[layer].points if self.wanted[layer].sampled else 1
+
     def by_place(self, batch: torch.Tensor, image_ids: Sequence[str], layer: str) -> torch.Tensor:
         """Return [image, place, output]: per place, the logits' derivative in the direction of the activation there."""
-        places = self.wanted[layer].points if self.wanted[layer].sampled else 1
-        found = [self._in_direction(batch, image_ids, layer, place) for place in range(places)]
+        if layer in self.together:
+            return self._together(batch, image_ids, layer)
+        found = [self._in_direction(batch, image_ids, layer, place) for place in range(self._places(layer))]
         return torch.stack(found, dim=1)[: len(image_ids)]
+
+    def _together(self, batch: torch.Tensor, image_ids: Sequence[str], layer: str) -> torch.Tensor:
+        """Return the same of sampled places from one pass for all: the Jacobian by a factor on each place's activation.
+
+        What comes before the layer runs once, what comes after it once more for each place's tangent alone.
+        """
+
+        def logits(more: torch.Tensor) -> torch.Tensor:
+            def put(output: torch.Tensor, axis: int | None) -> torch.Tensor:
+                flat, unit = units_last(output, axis), axis_of(output, axis)
+                kept = _one_hot(self._numbers(layer, output, axis, image_ids), flat)
+                scaled = flat * (1 + torch.tensordot(more, kept, 1))[..., None]
+                return scaled.reshape(output.movedim(unit, -1).shape).movedim(-1, unit).contiguous()
+
+            with self.opened.recorder({layer: put}) as recorder:
+                found = self.opened.logit_tensor(recorder(batch))
+            assert found is not None  # `check_logits`
+            return found
+
+        def along(place: torch.Tensor) -> torch.Tensor:
+            return torch.func.jvp(logits, (torch.zeros_like(place),), (place,))[1]
+
+        each = torch.eye(self.wanted[layer].points, device=batch.device)
+        with _forward_mode():
+            found = self.opened.run(lambda _: torch.func.vmap(along, chunk_size=TOGETHER)(each), batch)
+        return found.movedim(0, 1)[: len(image_ids)]
 
     def _in_direction(self, batch: torch.Tensor, image_ids: Sequence[str], layer: str, place: int) -> torch.Tensor:
         def put(output: torch.Tensor, axis: int | None) -> torch.Tensor:
@@ -108,7 +153,7 @@ class Attributor:
             tangent = output.clone() if numbers is None else _only_at(output, axis, numbers[:, place])
             return forward_ad.make_dual(output.detach(), tangent)
 
-        with _forward_mode(), self.opened.recorder({layer: put}) as recorder:
+        with _forward_mode(), forward_ad.dual_level(), self.opened.recorder({layer: put}) as recorder:
             logits = self.opened.logit_tensor(self.opened.run(recorder, batch))
             assert logits is not None  # `check_logits`
             tangent = forward_ad.unpack_dual(logits).tangent
@@ -202,11 +247,11 @@ def place_attributions(
 
 @contextmanager
 def _forward_mode() -> Iterator[None]:
-    """Run with forward-mode derivatives, and with attention computed by what has them."""
+    """Prepare forward-mode derivatives: attention is computed by what has them."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
+        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
             warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own use of it
             yield
     finally:
@@ -226,6 +271,14 @@ def _only_at(output: torch.Tensor, axis: int | None, numbers: torch.Tensor) -> t
     kept[rows, numbers] = flat[rows, numbers]
     unit = axis_of(output, axis)
     return kept.reshape(output.movedim(unit, -1).shape).movedim(-1, unit).contiguous()
+
+
+def _one_hot(numbers: torch.Tensor | None, flat: torch.Tensor) -> torch.Tensor:
+    """int64 [image, place] → [place, image, place of the layer], 1 at the number, zeros for images beyond `numbers`."""
+    assert numbers is not None  # places are sampled
+    found = flat.new_zeros(numbers.shape[1], *flat.shape[:2])
+    found[:, : len(numbers)] = torch.nn.functional.one_hot(numbers.T, flat.shape[1]).to(flat)
+    return found
 
 
 def _known_logit(network: Network, number: int) -> int:
