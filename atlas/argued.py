@@ -30,9 +30,10 @@ def attribution(atlas: Atlas, layer: str | None = None) -> Vectors:
     names = [name for name in atlas.names("attributions") if atlas.inputs(name, "activations") == [of]]
     if not names:
         there = ", ".join(dict.fromkeys(atlas.field(name, "layer") for name in atlas.names("attributions"))) or "none"
+        asked = one_line(atlas.field(of, "layer"))
         raise AtlasError(
-            f"layer {atlas.field(of, 'layer')} has no attribution (those that have: {there}): attribute it first, with "
-            "atlas.arguing.attribute"
+            f"layer {asked} has no attribution (those that have: {there}): attribute it first, with "
+            f"atlas.arguing.attribute, or with its icons: `atlas icons {one_line(atlas.store.root)} -l {asked}`"
         )
     return attributions_of(atlas.store, atlas.store.read(names[-1], Attributions))
 
@@ -43,7 +44,8 @@ def cells_name(atlas: Atlas, layer: str | None = None, method: str = "umap") -> 
     wanted = set(atlas.names("layout", layers=layers, method=method))
     names = [name for name in atlas.names("cells") if wanted.issuperset(atlas.inputs(name, "layout"))]
     if not names:
-        raise choose("cells", f"{method} of {' + '.join(layers)}", [_title(atlas, name) for name in atlas.names("cells")])
+        there = dict.fromkeys(_title(atlas, name) for name in atlas.names("cells"))
+        raise choose("cells", f"{method} of {' + '.join(layers)}", there)
     return names[-1]
 
 

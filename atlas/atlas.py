@@ -180,12 +180,15 @@ class Atlas(Holdings):
         )
 
     def layer_name(self, layer: str | int | None = None) -> str:
-        """Return a layer's dotted name from its name, or from its number in `atlas layers`; None is the descriptor."""
+        """Return a layer's dotted name from its name, or from its number in `atlas layers`; None is the descriptor.
+
+        Where a text like "3" is the name of one layer and the number of another it is the name; "number:3" is the number.
+        """
         if layer is None:
             return self.default_layer
-        table = self.network_record.layers
-        numbered = table.loc[table["number"].astype(str) == str(layer), "name"]
-        return str(numbered.iloc[0]) if len(numbered) and str(layer) not in set(table["name"]) else str(layer)
+        table, text = self.network_record.layers, str(layer)
+        numbered = table.loc[table["number"].astype(str) == text.removeprefix("number:"), "name"]
+        return str(numbered.iloc[0]) if len(numbered) and text not in set(table["name"]) else text
 
     def activations(self, layer: str | None = None) -> Activations:
         """Return a layer's activations record."""

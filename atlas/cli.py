@@ -471,6 +471,7 @@ def icons(
     size: Annotated[int | None, typer.Option(help="Pixels of an icon's edge.")] = None,
     whiten: Annotated[bool, typer.Option("--whiten", help="Weigh units that vary together as one.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the starts and of the transforms.")] = 0,
+    precision: Annotated[str, typer.Option(help="Of the ascent: auto, bfloat16 or float32.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the finest grid as a PNG.")] = None,
     as_json: Json = False,
@@ -481,7 +482,7 @@ def icons(
 
     answer = run(
         atlas, layer=layer, method=method, network=network, sizes=grid or None, param=param, steps=steps, size=size,
-        whiten=whiten, seed=seed, device=device, out=out, progress=progress(),
+        whiten=whiten, seed=seed, precision=precision, device=device, out=out, progress=progress(),
     )  # fmt: skip
     tell(answer, as_json=as_json, text=text_icons)
 

@@ -53,12 +53,12 @@ def forming(
     The frames come from the same ascent as the record, whose pictures are the last frame; where the record stands
     already, the ascent is run once more. `path` ends in .webp or .mp4; what would be too large is refused before.
     """
-    from atlas.models.layers import find_layer
+    from atlas.models.layers import named_layer
     from atlas.preferring import Preferring, checked_choices, preferred, wanted_units
 
     check_film(path)
     name, chosen = atlas.layer_name(layer), checked_choices(choices)
-    find_layer(atlas.network_record.layers, name)  # an unknown one is told first
+    named_layer(atlas.network_record.layers, name)  # an unknown one is told first
     wanted = wanted_units(atlas, name, units)
     _, height, width = Preferring(atlas, device=device).size(chosen.size)
     lies = forming_layout(max(1, len(wanted)) * chosen.variants, height, width)

@@ -16,6 +16,7 @@ from atlas.activations.records import Activations
 from atlas.argued import cells_name
 from atlas.atlas import Atlas
 from atlas.errors import AtlasError, choose
+from atlas.maps.grids import check_sizes
 from atlas.maps.records import Cells
 from atlas.maps.whitening import whitening
 from atlas.preferred import making
@@ -23,7 +24,7 @@ from atlas.preferred.icons import POWER, STEPS, WHITENED_POWER, IconPlan, draw_i
 from atlas.preferred.parameterisations import NAMES
 from atlas.preferred.prior import Prior
 from atlas.preferred.records import Icons
-from atlas.preferring import Preferring
+from atlas.preferring import Preferring, check_edge
 from atlas.progress import Progress
 from atlas.showing import staying
 from atlas.store import Recipe
@@ -56,7 +57,7 @@ def icons(
     The layer is one, not several jointly. What stands is not made again. A layout that there is not, a joint one, and a
     choice out of range raise AtlasError before the long work starts.
     """
-    _check(layer, param, steps)
+    _check(layer, sizes, param, steps, size)
     name = atlas.activation_name(layer)
     layer = str(atlas.field(name, "layer"))
     atlas.layout_record(layer, method)
@@ -65,6 +66,7 @@ def icons(
     if network is not None:
         preferring.network = network  # in place of the one that would be loaded
     network = preferring.network
+    preferring.size(size)  # raises for one that the network does not take
     if network.outputs:
         atlas = arguing.attribute(atlas, [layer], network=network, device=device, progress=progress)
     atlas = arguing.make_cells(atlas, layer, method, sizes=arguing.SIZES if sizes is None else sizes)
@@ -74,13 +76,16 @@ def icons(
     return Atlas(atlas.store.root, network=atlas.asked_network)
 
 
-def _check(layer: str | None, param: str | None, steps: int) -> None:
+def _check(layer: str | None, sizes: Sequence[int] | None, param: str | None, steps: int, size: int | None) -> None:
     if layer is not None and "+" in layer:
         raise AtlasError(f"icons of {layer}: a joint layout's cells have no direction in one layer; name a single layer")
     if param is not None and param not in NAMES:
         raise choose("parameterisation", param, NAMES)
     if not 1 <= steps <= 100_000:
         raise AtlasError(f"steps {steps}: 1 to 100000 would do")
+    if sizes is not None:
+        check_sizes(sizes)
+    check_edge(size)
 
 
 def _build(

@@ -51,9 +51,11 @@ def maps_of_atlas(
 ) -> ImageMaps:
     """Return the same for an image of an atlas, or a file, through the atlas's network; `layer` None is the descriptor."""
     from atlas.activations.one_image import image_maps
+    from atlas.models.layers import named_layer
 
     picture = atlas.seeing.any_picture(image, atlas.find_image(image))
-    return image_maps(atlas.network(), picture, atlas.layer_name(layer), own_size=own_size, device=device)
+    number = int(named_layer(atlas.network_record.layers, atlas.layer_name(layer))["number"])
+    return image_maps(atlas.network(), picture, number, own_size=own_size, device=device)
 
 
 def read_picture(image: Any) -> Image:

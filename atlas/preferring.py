@@ -19,7 +19,7 @@ from atlas.activations.rounding import depthwise
 from atlas.data.reading import Reader, open_reader
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, choose, one_line
-from atlas.models.layers import find_layer
+from atlas.models.layers import named_layer
 from atlas.models.network import Network
 from atlas.models.precision import resolve
 from atlas.models.preprocess import Preprocess
@@ -68,10 +68,15 @@ class Choices:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise AtlasError(f"{name} {value}: {least} to {most} would do")
-        if self.size is not None and not SMALLEST <= self.size <= LARGEST:
-            raise AtlasError(f"a picture of {self.size} pixels: {SMALLEST} to {LARGEST} would do")
+        check_edge(self.size)
         if self.rate is not None and not 0 < self.rate < math.inf:
             raise AtlasError(f"rate {self.rate}: a number above 0 would do, such as 0.05")
+
+
+def check_edge(edge: int | None) -> None:
+    """Raise AtlasError for an edge of a picture, in pixels, that is out of its range; None is the network's own."""
+    if edge is not None and not SMALLEST <= edge <= LARGEST:
+        raise AtlasError(f"a picture of {edge} pixels: {SMALLEST} to {LARGEST} would do")
 
 
 class Preferring:
@@ -97,7 +102,7 @@ class Preferring:
         `formed`, where given, receives the same pictures with those on the way: drawn once more where the record stands.
         """
         choices.check()
-        row = find_layer(self.atlas.network_record.layers, layer)
+        row = named_layer(self.atlas.network_record.layers, layer)
         check_units(units, int(row["units"]), str(row["name"]))
         asked = self._wanted(str(row["name"]), units, choices)
         size = self.size(choices.size)
@@ -149,7 +154,7 @@ class Preferring:
     def _apart(self, layer: str) -> str:
         """The layer in which several reconstructions are made unlike: the last with places up to this one, or itself."""
         table = self.atlas.network_record.layers
-        up_to = table[table["number"] <= int(find_layer(table, layer)["number"])]
+        up_to = table[table["number"] <= int(named_layer(table, layer)["number"])]
         spatial = [name for name, shape in zip(up_to["name"], up_to["shape"], strict=True) if str(shape).count("×") == 2]
         return str(spatial[-1]) if spatial else layer
 
@@ -316,7 +321,7 @@ def usual_units(atlas: Atlas, layer: str) -> list[int]:
 
     A unit stands out by how far its greatest class mean lies above the others'; without statistics or labels, the first.
     """
-    row = find_layer(atlas.network_record.layers, layer)
+    row = named_layer(atlas.network_record.layers, layer)
     count = int(row["units"])
     if count <= FEW:
         return list(range(count))
@@ -334,7 +339,7 @@ def wanted_units(atlas: Atlas, layer: str, units: Sequence[int] | str | None) ->
     if units is None:
         return usual_units(atlas, layer)
     if units == "all":
-        return list(range(int(find_layer(atlas.network_record.layers, layer)["units"])))
+        return list(range(int(named_layer(atlas.network_record.layers, layer)["units"])))
     return list(units)  # type: ignore[arg-type]
 
 

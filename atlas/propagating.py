@@ -19,7 +19,7 @@ from atlas.argued import output_names
 from atlas.errors import AtlasError, about, choose, one_line
 from atlas.looking import MOST_VALUES, check_values, edges, values, worth_a_look
 from atlas.maps.records import Cells
-from atlas.models.layers import find_layer
+from atlas.models.layers import named_layer
 from atlas.patterns.propagation import LayerPlaces, finest, magnitudes, nearest_places
 from atlas.preferred.records import Icons
 
@@ -143,7 +143,7 @@ def _layers(atlas: Atlas, asked: Sequence[str] | None) -> list[str]:
     """Return the layers to show, in order of execution."""
     table = atlas.network_record.layers
     if asked:
-        names = {str(find_layer(table, atlas.layer_name(layer))["name"]) for layer in asked}
+        names = {str(named_layer(table, atlas.layer_name(layer))["name"]) for layer in asked}
         if len(names) > MOST_LAYERS:
             raise AtlasError(f"{len(names)} layers were asked for: a strip has room for {MOST_LAYERS}, name fewer")
         check_values(sorted(names), table)

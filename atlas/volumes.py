@@ -13,7 +13,7 @@ from atlas.activations.spatial import activation_maps
 from atlas.errors import AtlasError, one_line
 from atlas.looking import check_layers, edges, lies_over, spatial_layers, worth_a_look
 from atlas.maps.volume import CHANNELS, Volume, grid_of, make_volume
-from atlas.models.layers import find_layer
+from atlas.models.layers import named_layer
 
 if TYPE_CHECKING:
     from atlas.atlas import Atlas
@@ -85,7 +85,7 @@ def check_rows(atlas: Atlas, rows: Sequence[int]) -> None:
 def chosen_layers(atlas: Atlas, asked: Sequence[str]) -> list[str]:
     """Return the layers asked for, by name or number, in order of execution; all must have places."""
     table = atlas.network_record.layers
-    names = {str(find_layer(table, atlas.layer_name(layer))["name"]) for layer in asked}
+    names = {str(named_layer(table, atlas.layer_name(layer))["name"]) for layer in asked}
     check_layers(sorted(names), table)
     return [name for name in table["name"] if name in names]
 

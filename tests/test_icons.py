@@ -79,6 +79,7 @@ def test_what_stands_is_not_drawn_anew_and_another_choice_stands_beside(drawn):
         ({"layer": "act", "param": "pcb"}, "did you mean pca"),
         ({"layer": "act", "steps": 0}, "steps 0: 1 to 100000 would do"),
         ({"layer": "act", "sizes": (0,)}, "a grid's size"),
+        ({"layer": "act", "size": 100_000}, "a picture of 100000 pixels: 8 to 512 would do"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_one_line(drawn, given, words):

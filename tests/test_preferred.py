@@ -339,9 +339,23 @@ class Rounds(nn.Module):
         return self.last((self.first(images) > 0).float().mean((2, 3)))
 
 
-def test_a_layer_that_passes_no_gradient_is_refused_in_one_line(prior):
-    with pytest.raises(AtlasError, match="no gradient comes from last to the image"):
-        run(own(Rounds()), prior, O.unit("last", [0]), 1)
+class Bare(Rounds):
+    """Rounds, and has a parameter on the way that no module's flags reach."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images) * torch.ones(2, requires_grad=True)
+
+
+def integers() -> nn.Module:
+    """A network whose linear layers compute in int8."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2))
+    return torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
+
+
+@pytest.mark.parametrize(("make", "layer"), [(Rounds, "last"), (Bare, O.LOGITS), (integers, "4")])
+def test_a_layer_that_passes_no_gradient_is_refused_in_one_line(prior, make, layer):
+    with pytest.raises(AtlasError, match=f"no gradient comes from {layer} to the image"):
+        run(own(make()), prior, O.unit(layer, [0]) if layer != O.LOGITS else O.logit([0]), 1)
 
 
 def test_the_network_is_as_it_was_and_runs_no_farther_than_it_must(network, prior):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import atlas
 from atlas.errors import AtlasError
+from atlas.inside import maps_of_atlas
 from atlas.preferred.real import Real, of_statistics
 from atlas.preferred.records import FAILURES, Preferred
 from atlas.preferred.untrained import untrained
@@ -141,6 +143,24 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(own, given, words):
 def test_an_unknown_layer_is_refused_with_the_closest(own):
     with pytest.raises(AtlasError, match="did you mean"):
         own.preferred("actt", [0])
+
+
+def numbered() -> tuple[nn.Module, dict[str, object]]:
+    """A network whose layers are called by numbers, each one less than its own."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 6), nn.Linear(6, 3)]
+    return nn.Sequential(*layers), tiny.SETTINGS
+
+
+def test_a_layer_whose_name_is_another_layers_number_is_drawn_and_looked_into(world, tmp_path):
+    images = str(world / "images")
+    made = atlas.build(
+        "tests.test_preferring:numbered", images, cache=tmp_path / "numbered", layers=["number:5"], layouts=["pca:4"]
+    )
+    assert made.default_layer == made.layer_name("4") == made.layer_name("number:5") == "4"
+    assert made.preferred(units=[1], **FAST).layer == "4"
+    assert made.preferred("number:6", **FAST).layer == "5"
+    assert maps_of_atlas(made, 0).layer == "4" and maps_of_atlas(made, 0, "number:1").maps.shape[0] == 4
 
 
 def test_the_command_tells_what_came_out_and_draws_a_sheet(own, tmp_path):

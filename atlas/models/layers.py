@@ -261,6 +261,12 @@ def find_layer(layers: pd.DataFrame, wanted: str | int) -> pd.Series:
     return row
 
 
+def named_layer(layers: pd.DataFrame, name: str) -> pd.Series:
+    """Return the row of the layer of exactly this name, though it be the number of another; else as `find_layer` does."""
+    names = list(layers["name"])
+    return find_layer(layers, f"number:{names.index(name) + 1}" if name in names else name)
+
+
 def _position(layers: pd.DataFrame, wanted: str | int) -> int:
     names = list(layers["name"])
     text = str(wanted).removeprefix("number:")

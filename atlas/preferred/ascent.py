@@ -136,12 +136,12 @@ class Run:
         change = self.settings.transforms.draw(pictures.shape[1:], generator)
         seen = self.forward(change(pictures - self.background) + self.background)
         found = self.objective.values(seen)
-        if not found.requires_grad:
+        gradient = torch.autograd.grad(-found.sum(), self.values, allow_unused=True)[0] if found.requires_grad else None
+        if gradient is None:  # there is none at all, or one that ends at a parameter
             raise AtlasError(
                 f"no gradient comes from {', '.join(sorted(self.objective.layers))} to the image: the network rounds, "
                 "detaches or picks an index on the way; choose a layer before that"
             )
-        gradient = torch.autograd.grad(-found.sum(), self.values)[0]
         good = torch.isfinite(gradient).flatten(1).all(dim=1)
         self.moved[self.rows] |= (gradient != 0).flatten(1).any(dim=1)
         self.values.grad = gradient
