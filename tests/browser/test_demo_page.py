@@ -66,3 +66,26 @@ def test_layouts_and_layers_switch_on_70_000_points(url: str, open_page: Callabl
     layers.select_option(index=3)
     expect(page.locator("body")).to_contain_text("3 layers jointly")
     assert page.evaluate("AtlasPage.map.points.data.i.length") == 10_000
+
+
+def test_nearer_than_the_finest_icons_stand_the_images_themselves(url: str, open_page: Callable[..., Page]) -> None:
+    page = open_page(f"{url}?layer=relu_fc1&split=all")
+    page.keyboard.press("c")
+    page.wait_for_function("AtlasPage.page.icons.visible")
+    middle = """() => { const { icons } = AtlasPage.page, { told, grid } = icons, frame = icons.frame();
+      const own = told.grid.flatMap((one, cell) => (one === grid ? [cell] : []));
+      const cell = own.sort((a, b) => told.points[b] - told.points[a])[0], { left, top } = icons.canvas.getBoundingClientRect();
+      return [left + frame.x((told.x0[cell] + told.x1[cell]) / 2), top + frame.y((told.y0[cell] + told.y1[cell]) / 2)]; }"""
+    x, y = page.evaluate(middle)
+    page.mouse.move(x, y)
+    expect(page.locator("#float .icon-card")).to_be_visible()
+    for _ in range(12):  # as far as the icons' own limit, where thousands of points are in view
+        if not page.evaluate("AtlasPage.page.icons.visible"):
+            break
+        page.mouse.wheel(0, -120)
+        page.wait_for_timeout(300)
+    assert page.evaluate("AtlasPage.map.inView().count") > 1500
+    expect(page.locator("#float .icon-card")).to_be_hidden()
+    page.wait_for_function("AtlasPage.page.thumbs.shown > 20")
+    page.keyboard.press("c")
+    page.wait_for_function("!AtlasPage.page.thumbs.on")

@@ -1,6 +1,7 @@
 // Icons instead of dots: the activation atlas, what the network sees in each cell of the layout; nearer, finer cells, then images.
 import { manifest, images, make, json, numbers, column, address, thumbStyle, pictured, classColour, count, several, percent } from "./data.js";
 import { page, on, at } from "./page.js";
+import { leave } from "./hover.js";
 
 const SMALLEST = 28, LARGEST = 150; // pixels of a cell on the screen: below, a coarser grid is drawn; above, the images themselves
 const DIM = 0.22; // of the dots' opacity under the icons
@@ -104,8 +105,9 @@ export class Icons {
   draw() {
     const { canvas, map } = this, ratio = devicePixelRatio || 1, frame = this.frame();
     canvas.width = frame.width * ratio; canvas.height = frame.height * ratio;
-    const grid = this.wanted && this.told && map.now ? this.gridFor(frame.unit) : null;
-    this.see(grid !== null);
+    const asked = Boolean(this.wanted && this.told && map.now), grid = asked ? this.gridFor(frame.unit) : null;
+    if (grid !== this.grid && at("float").firstElementChild?.dataset.cell) leave(); // the card of a cell that is drawn no more
+    this.see(grid !== null, asked && grid === null);
     if (grid === null) return;
     this.grid = grid;
     const context = canvas.getContext("2d"), { told } = this;
@@ -115,11 +117,11 @@ export class Icons {
     this.say();
   }
 
-  // Under the icons the dots are faint and no thumbnails drawn.
-  see(visible) {
-    if (visible === this.visible) return;
+  // Under the icons the dots are faint and no thumbnails drawn; nearer than the finest grid there are thumbnails instead.
+  see(visible, instead) {
+    if (visible === this.visible && instead === page.thumbs.instead) return;
     this.visible = visible;
-    Object.assign(page.thumbs, { dim: visible ? DIM : 1, hushed: visible });
+    Object.assign(page.thumbs, { dim: visible ? DIM : 1, hushed: visible, instead });
     page.thumbs.later();
     if (!visible) this.say();
   }

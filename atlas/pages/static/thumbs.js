@@ -19,7 +19,7 @@ export class Thumbs {
   constructor(map, canvas) {
     this.map = map;
     this.canvas = canvas;
-    this.on = this.unasked = this.hushed = false;
+    this.on = this.unasked = this.hushed = this.instead = false; // instead: icons were asked for, and it is looked nearer than theirs
     this.dim = 1; // of the dots' opacity, where icons lie over them
     this.waiting = 0;
     this.onshown = () => {};
@@ -62,7 +62,7 @@ export class Thumbs {
     canvas.width = width * ratio; canvas.height = height * ratio;
     const frame = map.frame(width, height);
     const seen = map.inView(), few = map.shown < SO_FEW, inView = seen.count;
-    this.unasked = few || inView <= Math.min(FEW, map.shown / 8);
+    this.unasked = few || this.instead || inView <= Math.min(FEW, map.shown / 8);
     this.on = (asked ?? this.unasked) && !this.hushed;
     this.shown = 0;
     map.setOpacity((this.on ? this.opacity * 0.45 : this.opacity) * this.dim); // what finds no room among the thumbnails stays a dot
