@@ -83,10 +83,13 @@ def test_layers_stand_side_by_side_with_their_purity_and_attribution(url, drawn,
             expect(row).to_contain_text(f"{share}\u202f%")
 
 
-def test_a_layout_without_cells_says_what_would_make_them(url, open_page: Open) -> None:
+def test_a_layout_without_cells_says_what_would_make_them(url, drawn, open_page: Open) -> None:
     page = open_page(url)
     page.locator("#layout").select_option(label="PCA")
     shown(page, "Between two")
-    expect(page.locator("#classes-body")).to_contain_text("atlas icons tiny --layer act")
+    expect(page.locator("#classes-body")).to_contain_text(f"atlas icons {drawn.store.root.resolve()} --layer act --method pca")
     shown(page, "Layers")
-    expect(page.locator("#classes-body")).to_contain_text("atlas depth tiny --make")
+    expect(page.locator("#classes-body")).to_contain_text(f"atlas depth {drawn.store.root.resolve()} --make --method pca")
+    page.locator("#layer").select_option("pool+act+logits")
+    shown(page, "Between two")
+    expect(page.locator("#classes-body")).to_contain_text("choose a layer alone")

@@ -66,12 +66,12 @@ def test_a_line_of_a_cell_selects_its_images_and_one_of_a_unit_opens_it(url, dra
     page.wait_for_function("unit => AtlasPage.page.state.unit === `act:${unit}`", arg=int(units["unit"][0]))
 
 
-def test_a_layout_without_cells_says_what_would_make_them(url, open_page: Open) -> None:
+def test_a_layout_without_cells_says_what_would_make_them(url, drawn, open_page: Open) -> None:
     page = open_page(url)
     unusual(page)
     expect(page.locator("#classes-body [data-cell]").first).to_be_visible()
     page.locator("#layout").select_option(label="PCA")
-    expect(page.locator(".unusual section").first).to_contain_text("atlas icons tiny --layer act")
+    expect(page.locator(".unusual section").first).to_contain_text(f"atlas icons {drawn.store.root.resolve()} --layer act --method pca")
     expect(page.locator("#classes-body [data-unit]").first).to_be_visible()
 
 

@@ -4,6 +4,7 @@ import { page, at } from "./page.js";
 import { iconStyle, codeOf, rowsOfCell } from "./icons.js";
 import { confusions } from "./confusion.js";
 import { arrowKeys } from "./section.js";
+import { noCells } from "./command.js";
 
 const EDGE = 34; // pixels of a cell’s icon
 const STEPS = 11; // columns from the one class to the other, the middle one for what argues for both alike
@@ -15,7 +16,7 @@ const partOf = (layout) => manifest.cells.find((one) => one.layout === layout.ke
 // What the classes panel shows of it: fetched first, then drawn.
 export async function between(panel) {
   const { layout, space } = page.state, part = partOf(layout), told = part ? await json(`cells/${part.key}.json`) : null;
-  if (!told || told.names.length < 2) return () => panel.empty(part ? "These cells argue for one class only." : missing(space));
+  if (!told || told.names.length < 2) return () => panel.empty(part ? "These cells argue for one class only." : missing(space, layout));
   const [left, right] = pair(told, space), way = [left, right].sort((a, b) => a - b);
   const found = await json(`between/${part.key}/${way[0]}/${way[1]}.json`);
   const apart = left < right ? found : { ...found, axis: found.axis.map((value) => -value), histogram: turned(found.histogram) };
@@ -26,8 +27,7 @@ export async function between(panel) {
   };
 }
 
-const missing = (space) => (manifest.static ? "This is not in this report: the explorer has it."
-  : `No cells of this layout are attributed to the classes yet. In a terminal: atlas icons ${manifest.atlas} --layer ${space.layers.at(-1)}`);
+const missing = (space, layout) => (manifest.static ? "This is not in this report: the explorer has it." : noCells(space, layout));
 
 // The two classes that were chosen, or those that are mistaken for each other most, by their places among the names.
 function pair(told, space) {

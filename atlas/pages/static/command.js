@@ -12,6 +12,15 @@ export const commandLine = (...words) => words.map((word) => quoted(String(word)
 // What tells a command which atlas, and where there are several which network.
 export const whichAtlas = (network) => [manifest.path, ...(manifest.networks.length > 1 && network ? ["--network", network] : [])];
 
+// What makes the cells that a map lacks: those of one layer with their icons, or those of all layers.
+export const cellsCommand = ({ layers, network }, { method }) => commandLine("atlas", "icons", ...whichAtlas(network), "--layer", layers.at(-1), ...byMethod(method));
+export const depthCommand = ({ network }, { method }) => commandLine("atlas", "depth", ...whichAtlas(network), "--make", ...byMethod(method));
+const byMethod = (method) => (method === "UMAP" ? [] : ["--method", method.toLowerCase().replace("-", "")]); // as the command takes it
+
+// Why a map has no cells that argue for classes, and what makes them.
+export const noCells = (space, layout) => (space.layers.length > 1 ? "Icons are of one layer, and this map is of several jointly: choose a layer alone."
+  : `No cells of this layout are attributed to the classes yet. In a terminal: ${cellsCommand(space, layout)}`);
+
 export function command(...words) {
   const line = commandLine(...words), parts = words.flatMap((word) => [make("span", {}, commandLine(word)), " "]).slice(0, -1), button = make("button", { type: "button", class: "text-button", onclick: () => copy(button, line) }, "Copy");
   return make("div", { class: "command" }, make("code", {}, ...parts), button);

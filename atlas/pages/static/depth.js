@@ -2,13 +2,14 @@
 import { manifest, json, make, count, percent } from "./data.js";
 import { page, at } from "./page.js";
 import { spaceCalled } from "./controls.js";
+import { depthCommand } from "./command.js";
 
 // What the classes panel shows of it: fetched first, then drawn.
 export async function depth(panel) {
   const { layout, space } = page.state, own = manifest.cells.find((one) => one.layout === layout.key);
   const alike = manifest.cells.find((one) => spacesOf(one).some((other) => other.network === space.network && other.layouts.some(({ key, method }) => key === one.layout && method === layout.method)));
   const part = own ?? alike;
-  if (!part) return () => panel.empty(manifest.static ? "This is not in this report: the explorer has it." : `No layer’s ${layout.title ?? layout.method} map has cells yet. In a terminal: atlas depth ${manifest.atlas} --make`);
+  if (!part) return () => panel.empty(manifest.static ? "This is not in this report: the explorer has it." : `No layer’s ${layout.title ?? layout.method} map has cells yet. In a terminal: ${depthCommand(space, layout)}`);
   const told = await json(`depth/${part.key}.json`);
   return () => {
     at("class-title").textContent = at("class-title").title = "Label purity: mean share of a cell’s most frequent label. Largest attribution: what a cell argues for most, its mean over the cells. Cells of few images count in neither";
@@ -38,5 +39,5 @@ const bar = (share, words, colour) => make("td", {}, make("div", { class: "depth
 
 function without(told) {
   if (!told.without.length) return null;
-  return make("p", { class: "note" }, `Without cells: ${told.without.join(", ")}.`, ...(manifest.static ? [] : [" In a terminal: ", make("code", {}, `atlas depth ${manifest.atlas} --make`)]));
+  return make("p", { class: "note" }, `Without cells: ${told.without.join(", ")}.`, ...(manifest.static ? [] : [" In a terminal: ", make("code", {}, depthCommand(page.state.space, page.state.layout))]));
 }

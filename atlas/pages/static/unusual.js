@@ -4,6 +4,7 @@ import { page, at } from "./page.js";
 import { layerOfSpace, layerWords, callOf } from "./layers.js";
 import { iconStyle } from "./icons.js";
 import { smallPicture } from "./preferred.js";
+import { noCells } from "./command.js";
 
 const EDGE = 26; // pixels of an icon, of a preferred input
 const LEAST = 0.005; // of a score: below it reads 0.00 and nothing is unusual
@@ -18,15 +19,15 @@ export async function unusual(panel) {
     const title = "Cells rank by how strongly they argue for a class and how much rarer it is among their members than their usual class; units by how evenly two classes share their top images";
     at("class-title").textContent = at("class-title").title = title;
     at("classes-body").replaceChildren(make("div", { class: "unusual" },
-      list(`Cells of ${space.id} · ${layout.method}`, cells, noCells(part, space), (k) => cellLine(panel, part, cells, k)),
+      list(`Cells of ${space.id} · ${layout.method}`, cells, missing(part, space, layout), (k) => cellLine(panel, part, cells, k)),
       list(layer ? `Units of ${layerWords(layer)}` : "Units", units, "Which classes the units’ top images are of is not known of this layer.", (k) => unitLine(layer, units, k))));
   };
 }
 
-function noCells(part, space) {
+function missing(part, space, layout) {
   if (manifest.static) return "They are not in this report: the explorer has them.";
   if (part?.attributed) return "They could not be fetched. Load the page again.";
-  return `No cells of this layout are attributed to the classes yet. In a terminal: atlas icons ${manifest.atlas} --layer ${space.layers.at(-1)}`;
+  return noCells(space, layout);
 }
 
 function list(title, told, missing, line) {

@@ -5,6 +5,7 @@ import { page, at } from "./page.js";
 import { Section } from "./section.js";
 import { iconStyle, nameOf, codeOf, rowsOfCell } from "./icons.js";
 import { bar } from "./parts.js";
+import { command, whichAtlas } from "./command.js";
 
 const SLOW = 1500; // milliseconds after which the page says what it waits for
 const DOTS = 336; // pixels along a side of a drawn grid: twelve for each of the most places there are
@@ -177,7 +178,7 @@ const recorded = ({ layer }, { network }) => manifest.layers.some((one) => one.l
 // The cell that the image as a whole is most like, on the layer’s own map.
 function nearest(layer, space) {
   const { cell, told } = layer;
-  if (!layer.cells && layer.layer === space.layers.at(-1)) return make("div", {}, make("p", { class: "note" }, "No cells of this layer’s map yet. In a terminal:"), make("code", { class: "command" }, `atlas icons ${manifest.atlas} --layer ${layer.layer}`));
+  if (!layer.cells && layer.layer === space.layers.at(-1)) return make("div", {}, make("p", { class: "note" }, "No cells of this layer’s map yet. In a terminal:"), command("atlas", "icons", ...whichAtlas(space.network), "--layer", layer.layer));
   if (!layer.cells) return make("p", { class: "note" }, recorded(layer, space) ? "No icons of this layer’s map yet." : "Not recorded: no cells to be like.");
   if (!(cell >= 0)) return make("p", { class: "note" }, "Nothing is active here.");
   const lines = [make("b", {}, cellWords(told, cell)), told && nameOf(told, cell) ? make("span", {}, `argues for ${nameOf(told, cell)}`) : null, make("span", {}, `cosine ${layer.cosine?.toFixed(2)}, grid of ${layer.sides} × ${layer.sides}`)];
