@@ -245,6 +245,22 @@ def test_the_top_images_of_a_unit_are_the_right_pixels(url: str, view: View, ope
     expect(page.locator("#image-panel")).to_have_attribute("data-row", str(rows[1]))
 
 
+def test_below_them_stand_images_down_to_the_median(url: str, view: View, open_page: Open) -> None:
+    page = open_page(url)
+    part = unit_answers.layers_part(view)[1]
+    codes = np.frombuffer(answer(f"/codes/{part['activations']}/6.bin")[1], np.uint8).astype(int)
+    page.evaluate("AtlasPage.page.does.unit('fc', 6)")
+    shown = page.locator("#unit-middling .cell")
+    expect(shown).to_have_count(8)
+    levels = [int(str(one.locator("em").inner_text()).split("\u202f")[0]) for one in shown.all()]
+    assert levels == [99, 99, 90, 90, 75, 75, 50, 50]
+    rows = [int(str(one.get_attribute("data-row"))) for one in shown.all()]
+    ranks = [round(level / 100 * (len(codes) - 1)) - k % 2 for k, level in enumerate(levels)]
+    assert codes[rows].tolist() == np.sort(codes)[ranks].tolist() and len(set(rows)) == 8
+    shown.nth(4).click()
+    expect(page.locator("#image-panel")).to_have_attribute("data-row", str(rows[4]))
+
+
 def test_selecting_what_fires_a_unit_takes_the_images_with_its_greatest_codes(url: str, view: View, open_page: Open) -> None:
     page = open_page(url)
     part = unit_answers.layers_part(view)[1]

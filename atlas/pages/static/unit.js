@@ -11,6 +11,8 @@ const BINS = 48; // of a histogram
 const CLASSES = 10; // classes whose bars are shown before the others are asked for
 const LEVELS = { 0: "least", 50: "median", 100: "most" };
 const SELECTED = 50; // images that the chooser begins with
+const MIDDLING = [99, 90, 75, 50]; // percentiles of the images shown below those that fire it most
+const EACH = 2; // images of each
 
 export function startUnit() {
   const panel = new UnitPanel(at("unit-panel"));
@@ -71,7 +73,9 @@ export class UnitPanel {
       this.ring();
     } catch { if (turn === this.turn) this.holder.replaceChildren(this.head(layer, unit.number), make("p", { class: "empty" }, manifest.static ? "This unit is not in this report: the explorer has it." : "What is known of this unit could not be fetched. Load the page again.")); return; }
     const codes = await codesOf(layer, unit.number).catch(() => null);
-    if (turn === this.turn) this.spread(codes);
+    if (turn !== this.turn) return;
+    this.spread(codes);
+    if (codes) at("unit-tops")?.after(...this.middling(codes));
   }
 
   show(layer, number, told, patterns, tops) {
@@ -118,6 +122,14 @@ export class UnitPanel {
     pictured([...grid.children], 40);
     const most = layer.functional.startsWith("positions") ? ", by the greatest of an image’s positions" : "";
     return [make("h3", {}, "Fire it most ", make("small", { class: "note" }, `the ${this.top.length} greatest of all ${several(images.count, "image")}${most}`)), grid];
+  }
+
+  // From the greatest down to the middling: a picture of what excites it is judged by more than its very best images.
+  middling(coded) {
+    const grid = make("div", { class: "grid", id: "unit-middling", "aria-label": "Images that fire it less, down to the median" });
+    grid.append(...middling(coded).map(({ row, level }) => cellFor(page.state.space, row, 40, (found) => page.does.open(found, null), () => [make("em", {}, `${level}\u202f%`)])));
+    pictured([...grid.children], 40);
+    return [make("h3", {}, "Down to middling ", make("small", { class: "note" }, "at these percentiles of all images")), grid];
   }
 
   // The unit's top images are ringed on the map, until an image is opened.
@@ -181,6 +193,18 @@ export class UnitPanel {
       make("div", { class: "histogram", role: "img", "aria-label": `Histogram of its values from ${figure(scale.low)} to ${figure(scale.high)}` }, ...Array.from(bins, (number, bin) => make("i", { class: bin === own ? "own" : "", style: { height: `${(100 * Math.sqrt(number)) / most}%` }, title: `${figure(value(bin))} to ${figure(value(bin + 1))}: ${several(number, "image")}` }))),
       make("div", { class: "histogram-ends" }, make("span", {}, figure(scale.low)), make("span", {}, `${figure(scale.high)} and more`)));
   }
+}
+
+// The images at MIDDLING percentiles of a unit's values, EACH of every one: { row, level }. Values are known in 256 steps; of the
+// images in one step those by row number.
+export function middling({ codes, there }) {
+  const held = new Uint32Array(256), seen = new Uint32Array(256), known = (row) => !there || there[row];
+  for (let row = 0; row < codes.length; row++) if (known(row)) held[codes[row]]++;
+  const of = held.reduce((sum, number) => sum + number, 0), ranks = new Map(); // each once, where there are few images
+  for (const level of of ? MIDDLING : []) for (let k = 0; k < EACH; k++) ranks.set(Math.max(0, Math.round((level / 100) * (of - 1)) - k), level);
+  const wanted = [...ranks].map(([rank, level]) => { let place = rank, code = 0; while (place >= held[code]) place -= held[code++]; return { level, code, place, row: -1 }; });
+  for (let row = 0; row < codes.length; row++) if (known(row)) { const code = codes[row], place = seen[code]++; for (const one of wanted) if (one.code === code && one.place === place) one.row = row; }
+  return wanted;
 }
 
 // -- which images fire a unit most -----------------------------------------------------------------------------------------------
