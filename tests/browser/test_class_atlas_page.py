@@ -87,7 +87,9 @@ def test_a_layout_without_cells_says_what_would_make_them(url, drawn, open_page:
     page = open_page(url)
     page.locator("#layout").select_option(label="PCA")
     shown(page, "Between two")
-    expect(page.locator("#classes-body")).to_contain_text(f"atlas icons {drawn.store.root.resolve()} --layer act --method pca")
+    expect(page.locator("#classes-body")).to_contain_text(
+        f"atlas icons {drawn.store.root.resolve()} --layer act --method pca"
+    )
     shown(page, "Layers")
     expect(page.locator("#classes-body")).to_contain_text(f"atlas depth {drawn.store.root.resolve()} --make --method pca")
     page.locator("#layer").select_option("pool+act+logits")

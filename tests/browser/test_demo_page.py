@@ -74,7 +74,8 @@ def test_nearer_than_the_finest_icons_stand_the_images_themselves(url: str, open
     page.wait_for_function("AtlasPage.page.icons.visible")
     middle = """() => { const { icons } = AtlasPage.page, { told, grid } = icons, frame = icons.frame();
       const own = told.grid.flatMap((one, cell) => (one === grid ? [cell] : []));
-      const cell = own.sort((a, b) => told.points[b] - told.points[a])[0], { left, top } = icons.canvas.getBoundingClientRect();
+      const cell = own.sort((a, b) => told.points[b] - told.points[a])[0];
+      const { left, top } = icons.canvas.getBoundingClientRect();
       return [left + frame.x((told.x0[cell] + told.x1[cell]) / 2), top + frame.y((told.y0[cell] + told.y1[cell]) / 2)]; }"""
     x, y = page.evaluate(middle)
     page.mouse.move(x, y)

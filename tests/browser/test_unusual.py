@@ -71,7 +71,9 @@ def test_a_layout_without_cells_says_what_would_make_them(url, drawn, open_page:
     unusual(page)
     expect(page.locator("#classes-body [data-cell]").first).to_be_visible()
     page.locator("#layout").select_option(label="PCA")
-    expect(page.locator(".unusual section").first).to_contain_text(f"atlas icons {drawn.store.root.resolve()} --layer act --method pca")
+    expect(page.locator(".unusual section").first).to_contain_text(
+        f"atlas icons {drawn.store.root.resolve()} --layer act --method pca"
+    )
     expect(page.locator("#classes-body [data-unit]").first).to_be_visible()
 
 
