@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"Milliseconds per image to attribute 1000 logits to {SAMPLED} sampled positions of a layer.",
         ["network", "layer", "a pass each", "a pass for all", "faster", "a further position in backward passes"],
         [row for name in LAYERS for row in sampled(name, quick=options.quick)],
+        notes=["–: a backward pass through what is left takes too little to be told."],
     )
     images = fashion_mnist(options.cache)[0][60_000 : 60_000 + (32 if options.quick else 200)]
     print()
@@ -129,9 +130,15 @@ def sampled(name: str, *, quick: bool) -> Iterator[list[str]]:
             attributor.together.clear()
             each = best(lambda at=attributor, of=layer: at.by_place(batch, [""] * count, of))
             first, ten = (best(lambda n=n, of=layer: backward(Gradients(opened, batch, [of]), n)) for n in (1, MEASURED))
-            further = (together - four) / (SAMPLED - 4) / max((ten - first) / (MEASURED - 1), 1e-9)
+            further = (together - four) / (SAMPLED - 4) / ((ten - first) / (MEASURED - 1)) if ten > 1.05 * first else None
             cells = (1000 * seconds / count for seconds in (each, together))
-            yield [name, layer, *(f"{ms:.2f}" for ms in cells), f"{each / together:.1f} times", f"{further:.1f}"]
+            yield [
+                name,
+                layer,
+                *(f"{ms:.2f}" for ms in cells),
+                f"{each / together:.1f} times",
+                "–" if further is None else f"{further:.1f}",
+            ]
 
 
 def backward(gradients: Any, count: int) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PASSES = 3  # backward passes that one forward-mode pass takes as long as, through a layer with places: see `Attributor`
 CHEAP = 30  # the same for a layer without places, after which little is left to go back through
-MORE = 2  # the same for each further place that shares the pass: 0.5 to 3 as `benchmarks/attribution.py` measured
+MORE = 2  # the same for each further place that shares the pass: 0.8 to 3.5 in `benchmarks/attribution.py`
 TOGETHER = 16  # places that share one forward-mode pass: what comes after the layer then takes as many times the memory
 
 
