@@ -80,8 +80,8 @@ export class UnitPanel {
 
   show(layer, number, told, patterns, tops) {
     const body = make("div", { class: "unit-body" },
-      make("div", {}, preferredPart(layer, number), this.facts(layer, number, told), ...this.tops(layer), this.actions(layer, number, told)),
-      patterns ? make("div", {}, ...this.classes(patterns, number)) : null,
+      make("div", {}, preferredPart(layer, number), this.facts(layer, number, told), this.actions(layer, number, told)),
+      make("div", {}, ...this.tops(layer), ...(patterns ? this.classes(patterns, number) : [])), // real images beside the synthesised one
       make("div", { id: "unit-values" }, make("h3", {}, "Its values"), this.quantiles(layer, number, told, tops)));
     const at = this.holder.dataset.unit === `${layer.key} ${number}` ? this.holder.querySelector(".unit-body")?.scrollTop ?? 0 : 0;
     this.holder.dataset.unit = `${layer.key} ${number}`;
