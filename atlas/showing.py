@@ -34,6 +34,8 @@ def _subject(store: Store, header: Mapping[str, Any]) -> tuple[Any, ...]:
         return header["stage"], *inputs_of(header, "layout"), digest(header["parameters"])
     if header["stage"] == "layout":  # the same asked of a newer program replaces it; other parameters stand beside it
         return header["stage"], *inputs_of(header, "activations"), digest(header["parameters"])
+    if header["stage"] in ("preferred", "icons"):  # likewise
+        return header["stage"], *inputs_of(header, "network"), *inputs_of(header, "cells"), digest(header["parameters"])
     return header["stage"], header["key"]
 
 

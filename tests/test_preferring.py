@@ -59,6 +59,19 @@ def test_it_is_kept_shown_and_not_made_twice(own):
     assert not np.array_equal(other.images, again.images)
 
 
+def test_the_same_of_a_newer_program_replaces_it_and_other_settings_stand_beside(own):
+    own.preferred("act", [0], seed=9, **FAST)
+    made = own.store.shown("preferred")[-1]
+    older = "preferred-0000000000000000"
+    shutil.copytree(own.store.root / made, own.store.root / older)
+    told = json.loads((own.store.root / older / "record.json").read_text("utf-8"))
+    (own.store.root / older / "record.json").write_text(json.dumps(told | {"version": 1, "key": "0" * 64}), "utf-8")
+    own.store.show([older], keep=lambda before: [name for name in before if name != made])
+    others = [name for name in own.store.shown() if name != older]
+    atlas.open(own.store.root).preferred("act", [0], seed=9, **FAST)
+    assert own.store.shown() == [*others, made], "the older one is gone, and nothing else"
+
+
 def test_of_all_starts_the_best_is_kept(own):
     one = own.preferred("logits", [0, 1, 2], steps=24, restarts=1)
     four = own.preferred("logits", [0, 1, 2], steps=24, restarts=4)
