@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from atlas.breaking import Inside
     from atlas.maps.records import Graph
     from atlas.models.network import Network
+    from atlas.patterns.selectivity import Selectivity
     from atlas.preferred.records import Preferred
     from atlas.progress import Progress
     from atlas.propagating import Propagation
@@ -411,6 +412,36 @@ class Atlas(Holdings):
         from atlas.preferring import preferred
 
         return preferred(self, layer=layer, units=units, progress=progress, device=device, **choices)
+
+    def selectivity(
+        self, layer: str | int | None = None, groups: Mapping[str, Any] | None = None, **options: Any
+    ) -> Selectivity:
+        """Ask the units of a layer for gratings, hues and two groups of images; keep and return the record. Needs torch.
+
+        `groups` has two names, each with images as `build` takes them. Its ``table()`` has a row per unit: orientation,
+        orientation_index, cycles, hue, hue_index, and auc, effect, group. Options are those of `atlas.tuning.selectivity`.
+        """
+        from atlas.tuning import selectivity
+
+        return selectivity(self, layer, groups=groups, **options)
+
+    def levels(self, images: int | Iterable[int] = 100, layers: Sequence[str] = (), **options: Any) -> pd.DataFrame:
+        """Return how much each layer shows of its input and how far it separates the classes: `atlas.levelling.levels`."""
+        from atlas.levelling import levels
+
+        return levels(self, images, layers, **options)
+
+    def effects(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return how the images' properties go along with confidence and being right, as `atlas.sweeping.effects`."""
+        from atlas.sweeping import effects
+
+        return effects(self)
+
+    def sweep(self, images: int | Iterable[int] = 100, **options: Any) -> pd.DataFrame:
+        """Change one property of some images at a time and ask the network anew, as `atlas.sweeping.sweep`. Needs torch."""
+        from atlas.sweeping import sweep
+
+        return sweep(self, images, **options)
 
     def attribution(self, layer: str | None = None) -> Vectors:
         """Return how much each point of a layer argues for each output, [point, output]; `atlas icons` attributes it."""

@@ -129,18 +129,21 @@ def demo(
     port: Annotated[int, typer.Option(help="First port to try.")] = 5006,
     cache: Annotated[Path, typer.Option(help="Where atlases and datasets are kept.")] = Path("cache"),
     quick: Annotated[bool, typer.Option("--quick", help="Of an experiment: on few images, under two minutes.")] = False,
+    images: Annotated[
+        str | None, typer.Option(help="Of the experiment volume: your own labelled photographs, a folder per class.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Of an experiment: the folder for its figures.")] = None,
 ) -> None:
     """Build the atlas of our conv6 network on Fashion-MNIST and serve the explorer; or run an experiment by its name."""
     from atlas.demo import demo as run
     from atlas.experiments import run as run_experiment
 
-    if experiment is None and (quick or out is not None):
-        raise AtlasError("--quick and --out are about an experiment: name one, such as `atlas demo activations`")
+    if experiment is None and (quick or out is not None or images is not None):
+        raise AtlasError("--quick, --images and --out are about an experiment: name one, such as `atlas demo activations`")
     if experiment is None:
         opened = run(cache=cache, progress=progress(), say=say)
     else:
-        opened = run_experiment(experiment, cache=cache, out=out, quick=quick, progress=progress(), say=say)
+        opened = run_experiment(experiment, cache=cache, out=out, quick=quick, images=images, progress=progress(), say=say)
     if serve:
         become_server(opened.store.root, port=port)
 
@@ -218,6 +221,9 @@ def build(
     workers: Annotated[int | None, typer.Option(help="Layouts computed side by side; default: one per core.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every choice made by chance.")] = 0,
     title: Annotated[str | None, typer.Option(help="The atlas's title.")] = None,
+    properties: Annotated[
+        bool, typer.Option("--properties", help="Measure each image: brightness, contrast, hue and more, as columns.")
+    ] = False,
     verify: Annotated[bool, typer.Option(help="Hash every image file anew.")] = False,
     preferred: Annotated[bool, typer.Option("--preferred", help="Then the preferred inputs of each layer.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what it would take: points, bytes, time.")] = False,
@@ -229,7 +235,7 @@ def build(
     todo = pipeline.plan(
         model, images, cache=cache, into=into, layers=layer or (), layouts=layout or ("umap",), functional=functional,
         statistics=statistics or (), metric=metric, limit=limit, split=split, class_map=class_map, seed=seed, title=title,
-        network={"weights": weights, "input_size": input_size}, verify=verify, progress=told,
+        properties=properties, network={"weights": weights, "input_size": input_size}, verify=verify, progress=told,
         run={"precision": precision, "batch_size": batch_size, "device": device, "workers": workers},
     )  # fmt: skip
     if dry_run:
@@ -593,6 +599,149 @@ def graph(
     answer = run(atlas, layer=layer, network=network, k=k, split=split, seed=seed, out=out, table=table, progress=progress())
     with damage_told(atlas):
         tell(answer, as_json=as_json, text=text_graph)
+
+
+@app.command()
+@early
+def volume(
+    atlas: AtlasArgument,
+    images: Annotated[str, typer.Argument(metavar="IMAGES", help="Rows, ranges and image_ids, or a kept selection's name.")],
+    layer: Annotated[list[str] | None, typer.Option("--layer", "-l", help="Only this layer; repeat.")] = None,
+    channels: Annotated[int | None, typer.Option(help="The most active channels of each layer; default: 8.")] = None,
+    size: Annotated[int | None, typer.Option(help="Longer side of the grid; default: at most 64.")] = None,
+    cam: Annotated[str | None, typer.Option(help="Layer of the class activation map, or none.")] = None,
+    at: Annotated[tuple[int, int] | None, typer.Option(help="Where the slices lie: y and x of the grid.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep it: the explorer and the report show its slices.")] = False,
+    network: NetworkOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Render one image's: PNG, SVG, PDF or WebP.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the layers as a volume: the most active channels of each as sheets, one behind the other, and slices of them."""
+    from atlas.feature_verbs import volume as run
+    from atlas.tables_features import text_volume
+
+    answer = run(
+        atlas, images, layers=layer or (), network=network, channels=channels, size=size, cam=cam, at=at, keep=keep, out=out,
+        device=device, progress=progress(),
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_volume)
+
+
+@app.command()
+@early
+def levels(
+    atlas: AtlasArgument,
+    images: Annotated[int | None, typer.Option(help="How many images to run; default: 100.")] = None,
+    layer: Annotated[list[str] | None, typer.Option("--layer", "-l", help="Only this layer; repeat.")] = None,
+    channels: Annotated[int | None, typer.Option(help="The most active channels of each layer; default: 8.")] = None,
+    network: NetworkOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the images drawn.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table: CSV or Parquet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say level by level how much a layer still shows of its input, and how far it separates the classes."""
+    from atlas.feature_verbs import levels as run
+    from atlas.tables_features import text_levels
+
+    answer = run(
+        atlas, images=images, layers=layer or (), channels=channels, network=network, seed=seed, device=device, out=out,
+        progress=progress(),
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_levels)
+
+
+@app.command()
+@early
+def properties(
+    atlas: AtlasArgument,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="Change it alone: brightness, contrast, saturation, hue, sharpness, size, or all; repeat."),
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="How many images to sweep; default: 100.")] = None,
+    network: NetworkOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the images drawn.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Every image of the sweeps: CSV or Parquet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how brightness, contrast and more go along with confidence and accuracy; --sweep changes them one at a time."""
+    from atlas.feature_verbs import properties as run
+    from atlas.tables_features import text_properties
+
+    answer = run(
+        atlas, sweep=sweep or (), images=images, network=network, seed=seed, device=device, out=out, progress=progress()
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_properties)
+
+
+@app.command()
+@early
+def selectivity(
+    atlas: AtlasArgument,
+    layer: LayerOption = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="NAME=IMAGES, a folder, table or dataset's name; two, held against each other.")
+    ] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Show the groups without colour, so that it does not tell.")] = False,
+    limit: Annotated[int | None, typer.Option(help="At most N images of each group.")] = None,
+    network: NetworkOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the images that --limit keeps.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table: CSV or Parquet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which unit answers to which orientation, frequency, hue and group of images; the explorer sorts units by it."""
+    from atlas.feature_verbs import selectivity as run
+    from atlas.tables_features import text_selectivity
+
+    wrong = [one for one in group or () if not all(one.partition("=")[::2])]
+    if wrong:
+        raise AtlasError(f"--group {one_line(wrong[0])}: NAME=IMAGES would do, such as faces=photos/faces")
+    groups = {name: source for name, _, source in (one.partition("=") for one in group or ())}
+    if group and len(groups) != 2:
+        raise AtlasError(f"{len(groups)} groups by name: give --group twice, with two names")
+    answer = run(
+        atlas, layer=layer, groups=groups, grey=grey, limit=limit, network=network, seed=seed, device=device, out=out,
+        progress=progress(),
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_selectivity)
+
+
+@app.command()
+@early
+def extractor(
+    model: Annotated[str, typer.Argument(metavar="MODEL|ATLAS", help="A network, as `atlas layers` takes it, or an atlas.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The program to write, .pt2.")] = Path("extractor.pt2"),
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="NAME, or NUMBER in `atlas layers`: where to cut.")
+    ] = None,
+    unit: Annotated[list[int] | None, typer.Option("--unit", "-u", help="Only this unit; repeat.")] = None,
+    functional: Annotated[str, typer.Option(help="mean, max, centre, class-token, or maps to keep every place.")] = "mean",
+    probe: Annotated[str | None, typer.Option(help="Labelled images on which a linear probe is fitted and judged.")] = None,
+    train: Annotated[int, typer.Option(help="Of --probe: training images at most.")] = 2000,
+    test: Annotated[int, typer.Option(help="Of --probe: test images at most.")] = 1000,
+    network: NetworkOption = None,
+    weights: Weights = None,
+    input_size: InputSize = None,
+    seed: Annotated[int, typer.Option(help="Of --probe: seed of the images drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Cut a network at a layer or some units and write it as a torch.export program; --probe says what it is worth."""
+    from atlas.reusing import extractor as run
+    from atlas.reusing import probe as judge
+    from atlas.tables_features import text_extractor
+
+    answer = run(
+        model, out, layer=layer, units=unit or (), functional=functional, network=network, weights=weights,
+        input_size=input_size,
+    )  # fmt: skip
+    if probe is not None:
+        found = judge(out, probe, train=train, test=test, seed=seed, progress=progress())
+        answer["probes"] = {f"probe on {probe}": found["probe"], "the images alone": found["control"]}
+    tell(answer, as_json=as_json, text=text_extractor)
 
 
 @app.command()

@@ -95,6 +95,7 @@ def plan(
     class_map: str | os.PathLike[str] | None = None,
     seed: int = 0,
     title: str | None = None,
+    properties: bool = False,
     network: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
     verify: bool = False,
@@ -105,12 +106,13 @@ def plan(
     `statistics` names further layers of which only statistics are kept, or is ``["all"]``; `class_map` is a file or
     ``order``; `network` goes to `load_network` (weights, input_size, mean, std); `run` holds precision (auto, bfloat16,
     float32), batch_size, device and workers, none of which but the precision decides a result. `verify` hashes every
-    file anew. `into` is an atlas that stands: its images are taken, and `images`, where given, must be the same.
+    file anew. With `properties` brightness, contrast and more of each image become columns, as `atlas.data.properties` has
+    them. `into` is an atlas that stands: its images are taken, and `images`, where given, must be the same.
     """
     progress = progress or Progress()
     run = _check_choices(run, metric, layouts)
-    store = _store_for(cache, into, images)
-    choice = {"limit": limit, "seed": seed, "split": split, "progress": progress}
+    store = _store_for(cache, into, images, properties)
+    choice = {"limit": limit, "seed": seed, "split": split, "properties": properties, "progress": progress}
     chosen_images = standing_images(store, images, **choice) if into is not None else choose_for(store, images, **choice)
     loaded, record = _open_network(model, dict(network or {}), chosen_images.sample(), store.root, progress)
     chosen = choose_layers(layers, record.layers, functional=functional, outputs=record.outputs)
@@ -133,12 +135,14 @@ def plan(
     )
 
 
-def _store_for(cache: Any, into: Any, images: Any) -> Store:
+def _store_for(cache: Any, into: Any, images: Any, properties: bool) -> Store:
     """Return the store that a build writes; a folder that it cannot write, or an atlas it cannot add to, is told now."""
     if into is None and images is None:
         raise AtlasError("say which images: a folder, a table or a dataset's name; or --into ATLAS for those of an atlas")
     if into is not None and cache is not None:
         raise AtlasError("an atlas is built --into one that stands or in a new --cache folder: give one of the two")
+    if into is not None and properties:
+        raise AtlasError("properties are measured as images are decoded: give --properties to the build of the atlas itself")
     store = Store(into if into is not None else cache if cache is not None else default_cache(images))
     check_folder(store.root)
     if into is not None or (store.root / "atlas.json").exists():

@@ -30,6 +30,10 @@ def _subject(store: Store, header: Mapping[str, Any]) -> tuple[Any, ...]:
         return header["stage"], *networks, header["fields"].get("layer"), header["fields"].get("functional")
     if header["stage"] in ("neighbours", "spread", "suspects", "leaks", "attributions", "graph"):
         return header["stage"], *inputs_of(header, "activations")
+    if header["stage"] == "selectivity":
+        return header["stage"], *inputs_of(header, "network"), header["fields"].get("layer")
+    if header["stage"] == "volumes":
+        return header["stage"], *inputs_of(header, "network")
     if header["stage"] == "cells":  # those with an attribution replace those without
         return header["stage"], *inputs_of(header, "layout"), digest(header["parameters"])
     if header["stage"] == "layout":  # the same asked of a newer program replaces it; other parameters stand beside it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,11 @@ from atlas.activations.attribution import place_attributions
 from atlas.activations.spatial import activation_maps
 from atlas.errors import AtlasError, one_line
 from atlas.looking import check_layers, edges, lies_over, spatial_layers, worth_a_look
-from atlas.maps.volume import CHANNELS, Volume, grid_of, make_volume
+from atlas.maps.volume import CHANNELS, Volume, Volumes, grid_of, make_volume, pack
 from atlas.models.layers import named_layer
+from atlas.progress import Progress
+from atlas.showing import staying
+from atlas.store import Recipe, writing
 
 if TYPE_CHECKING:
     from atlas.atlas import Atlas
@@ -107,6 +111,36 @@ def see(atlas: Atlas, wanted: Plan, row: int) -> Seen:
     size = grid_of(ordered, wanted.edge)
     pixels = network.preprocess.array(picture).shape
     return Seen(row, make_volume(ordered, channels=wanted.channels, size=size, cam=cam), (pixels[1], pixels[2]))
+
+
+def keep(atlas: Atlas, wanted: Plan, *, progress: Progress | None = None) -> str:
+    """Keep the volumes of a plan in the atlas, for the explorer and the report to show slices of; return the record's name.
+
+    The volumes of one record are of one size: images that lead to another raise AtlasError. Needs torch.
+    """
+    ids = atlas.image_record.table["image_id"].iloc[wanted.rows].tolist()
+    parameters = {
+        "images": ids, "layers": wanted.layers, "channels": wanted.channels, "edge": wanted.edge, "cam": wanted.cam,
+    }  # fmt: skip
+    inputs = {"images": atlas.names("images")[-1:], "network": atlas.names("network")[-1:]}
+    recipe = Recipe("volumes", 1, parameters, inputs, ("torch",))
+
+    def make() -> Volumes:
+        with (progress or Progress()).stage("volumes", len(wanted.rows)) as advance:
+            found = []
+            for row in wanted.rows:
+                found.append(see(atlas, wanted, row))
+                advance(1)
+        if len({one.volume.values.shape for one in found}) > 1:
+            raise AtlasError("the images lead to volumes of different sizes: give one size for all with size=")
+        return pack(wanted.rows, [one.volume for one in found], found[0].size)
+
+    with writing(atlas.store.root):
+        atlas.store.build(recipe, Volumes, make)
+        if recipe.name not in atlas.headers:
+            atlas.store.show([recipe.name], keep=partial(staying, atlas.store, atlas.names("images")[-1], [recipe.name]))
+            atlas.__dict__.pop("headers", None)  # what is shown has changed
+    return recipe.name
 
 
 def class_activation(atlas: Atlas, row: int, layer: str, *, device: str = "cpu") -> np.ndarray:

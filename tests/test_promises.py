@@ -21,13 +21,14 @@ PACKAGE = ROOT / "atlas"
 ORDER = (
     ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",), ("notes",),
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
-    ("tables", "tables_inside", "planning"), ("stages", "showing"),
+    ("tables", "tables_inside", "tables_features", "planning"), ("stages", "showing"),
     ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued", "graphing", "across"),
-    ("propagating", "breaking"),
+    ("propagating", "breaking", "sweeping", "tuning"),
     ("propagated", "breaking_points"),
-    ("unit_sheet", "volumes"), ("films", "export"), ("atlas",), ("worker",),
+    ("unit_sheet", "volumes"), ("films", "export", "levelling"), ("atlas",), ("worker",),
     ("pool",), ("recording", "arguing"), ("pipeline",), ("iconing",),
-    ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside", "graph_sheet"), ("asking", "one_image"), ("demo",),
+    ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside", "graph_sheet"),
+    ("asking", "one_image", "feature_verbs"), ("reusing",), ("demo",),
     ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "umap", "openTSNE", "numba", "bokeh", "faiss", "sklearn", "matplotlib")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,13 +57,15 @@ DISTURBANCES = {
 }
 
 
-def find_kinds(names: Iterable[str]) -> list[Disturbance]:
-    """Return the disturbances of these names, all of them where none is named; an unknown name raises AtlasError."""
-    wanted = list(dict.fromkeys(names)) or list(DISTURBANCES)
+def find_kinds(
+    names: Iterable[str], known: Mapping[str, Disturbance] = DISTURBANCES, what: str = "disturbance"
+) -> list[Disturbance]:
+    """Return the disturbances of these names, all `known` where none is named; an unknown name raises AtlasError."""
+    wanted = list(dict.fromkeys(names)) or list(known)
     for name in wanted:
-        if name not in DISTURBANCES:
-            raise choose("disturbance", name, DISTURBANCES)
-    return [DISTURBANCES[name] for name in wanted]
+        if name not in known:
+            raise choose(what, name, known)
+    return [known[name] for name in wanted]
 
 
 def ladder(pixels: np.ndarray, kind: Disturbance, *, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from atlas.data.decoding import PIXELS, Seen
 from atlas.data.listing import Advance, Listing, text
 from atlas.data.objects import check_same
 from atlas.data.parallel import ordered
+from atlas.data.properties import EDGE, MEASURED, PROPERTIES, measure
+from atlas.data.properties import table as properties_table
 from atlas.data.reading import ArrayReader, JoinedReader, ObjectReader, Reader, look_at, reader_for
 from atlas.data.records import COLUMNS, SPLITS, Images
 from atlas.errors import AtlasError, one_line
@@ -58,6 +60,8 @@ class Gathered:
     dataset: Any  # the user's object, for `open_reader`; None for files and named datasets
     progress: Progress
     before: Images | None = None  # the record that these images are appended to: its rows come first, as they are
+    measured: bool = False  # whether the properties of each image become columns
+    _properties: list[dict[str, float] | None] = field(default_factory=list)  # of the images decoded so far, where measured
 
     @property
     def count(self) -> int:
@@ -71,6 +75,7 @@ class Gathered:
     def make(self) -> Images:
         """Return the record: each image decoded once, for its size and its thumbnail. AtlasError when none decodes."""
         seen: list[Seen] = []
+        self._properties.clear()
         spool = Spool(self.atlas_root)
         with self.progress.stage("thumbnails", self.count - self._first) as advance:
             blocks = self._blocks(seen, advance)
@@ -86,7 +91,7 @@ class Gathered:
             labels=self.labels,
             title=self.title,
             source=self.source,
-            counts=self.counts | {"undecodable": undecodable},
+            counts=self.counts | {"undecodable": undecodable} | ({"measured": list(PROPERTIES)} if self.measured else {}),
             thumbnails=Files([*self._full_sheets(full), *spool]),
             thumbnail_edge=self.thumbnail_edge,
             sheet_columns=self.sheet_columns,
@@ -114,7 +119,10 @@ class Gathered:
             mode=text(one.mode for one in seen),
             error=text(one.error for one in seen),
         )
-        known = known[[*COLUMNS, *(name for name in self.table.columns if name not in COLUMNS)]]
+        if self.measured:
+            found = properties_table(self._properties[self._old - self._first :])
+            known = known.assign(**{name: found[name].to_numpy() for name in PROPERTIES})
+        known = known[[*COLUMNS, *(name for name in known.columns if name not in COLUMNS)]]
         return known if self.before is None else stacked(self.before.table, known)
 
     def _blocks(self, seen: list[Seen], advance: Advance) -> Iterator[np.ndarray]:
@@ -124,8 +132,9 @@ class Gathered:
             return
 
         def single() -> Iterator[np.ndarray]:
-            for one, cell in ordered(self._look, range(self._first, self.count)):
+            for one, cell, properties in ordered(self._look, range(self._first, self.count)):
                 seen.append(one)
+                self._properties.append(properties)
                 advance(1)
                 yield cell
 
@@ -137,10 +146,11 @@ class Gathered:
             pixels = reader.pixels(range(start, min(start + step, self.count)))
             height, width = pixels.shape[1:3]
             seen += [Seen(None, width, height, "L" if pixels.ndim == 3 else "RGB")] * len(pixels)
+            self._properties += [measure(one) for one in pixels] if self.measured else []
             advance(len(pixels))
             yield thumbnails.cells(pixels, self.thumbnail_edge)
 
-    def _look(self, row: int) -> tuple[Seen, np.ndarray]:
+    def _look(self, row: int) -> tuple[Seen, np.ndarray, dict[str, float] | None]:
         reader, own = self.reader.of(row) if isinstance(self.reader, JoinedReader) else (self.reader, row)
         if isinstance(reader, ObjectReader):
             value = reader.item(own)
@@ -148,8 +158,9 @@ class Gathered:
                 check_same(int(reader.paths[own]), value, self.sha256[row])
             one = look_at(value)
         else:
-            one = reader.look(own, at_least=2 * self.thumbnail_edge)
-        return Seen(None, one.width, one.height, one.mode, one.error), self._cell(row, one.image)
+            one = reader.look(own, at_least=max(2 * self.thumbnail_edge, EDGE if self.measured else 0))
+        found = measure(one.image, (one.width, one.height)) if self.measured and one.image is not None else None
+        return Seen(None, one.width, one.height, one.mode, one.error), self._cell(row, one.image), found
 
     def _cell(self, row: int, image: Image.Image | None) -> np.ndarray:
         if image is None and self.before is not None and row < self._old:  # its file has gone since: as it was shown before
@@ -216,9 +227,13 @@ def gather(
     *,
     thumbnail_edge: int | None = None,
     title: str | None = None,
+    properties: bool = False,
     progress: Progress | None = None,
 ) -> Gathered:
-    """Return the images `rows` of a listing, whose bytes have the hashes `sha256`; `chosen` says how they were chosen."""
+    """Return the images `rows` of a listing, whose bytes have the hashes `sha256`; `chosen` says how they were chosen.
+
+    With `properties` each image is measured when it is decoded, as `properties.PROPERTIES` has it.
+    """
     title = title or listing.title
     table = listing.table.iloc[rows].reset_index(drop=True)
     ids, duplicate_of = identities(sha256, list(table["path"]))
@@ -236,6 +251,7 @@ def gather(
         "thumbnail_edge": edge,
         "sheet_columns": columns,
         "most_pixels": PIXELS,
+        **({"properties": MEASURED} if properties else {}),
     }
     return Gathered(
         table=table,
@@ -251,7 +267,17 @@ def gather(
         atlas_root=atlas_root,
         dataset=listing.dataset,
         progress=progress or Progress(),
+        measured=properties,
     )
+
+
+def check_names(table: pd.DataFrame, measured: bool) -> None:
+    """Refuse a user's column of the name of a property that is to be measured."""
+    taken = [name for name in PROPERTIES if measured and name in table]
+    if taken:
+        raise AtlasError(
+            f"the images have a column {taken[0]} already, which is measured here too: rename it, or leave --properties out"
+        )
 
 
 def source_of(listing: Listing, atlas_root: Path) -> dict[str, Any]:

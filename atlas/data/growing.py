@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from atlas.data.decoding import PIXELS
-from atlas.data.gathered import VERSION, Gathered, Sample, counts_of, identities, sample_of, source_of
+from atlas.data.gathered import VERSION, Gathered, Sample, check_names, counts_of, identities, sample_of, source_of
 from atlas.data.hashes import FILE, FileHashes
 from atlas.data.listing import text
+from atlas.data.properties import MEASURED
 from atlas.data.reading import SEVERAL, open_reader, reader_for, sources_of
 from atlas.data.records import Images
 from atlas.data.sources import Chosen
@@ -96,7 +97,9 @@ def _appended(images: Images, name: str, chosen: Chosen, source: dict[str, Any],
     """Return the images of the record and the chosen ones, the latter hashed and not decoded yet."""
     listing = chosen.listing
     added = listing.table.iloc[chosen.rows].reset_index(drop=True)
-    before = images.table[[c for c in images.table.columns if c not in ("width", "height", "mode", "error")]]
+    measured = list(images.counts.get("measured", []))
+    check_names(added, bool(measured))
+    before = images.table[[c for c in images.table.columns if c not in ("width", "height", "mode", "error", *measured)]]
     short = [*before["image_id"].str.partition("-")[0], *(None if sha is None else sha[:16] for sha in sha256)]
     ids, duplicate_of = identities(short, [*before["path"], *added["path"]])
     old = len(images)
@@ -111,6 +114,7 @@ def _appended(images: Images, name: str, chosen: Chosen, source: dict[str, Any],
         "labels": labels,
         "sheet_columns": images.sheet_columns,
         "most_pixels": PIXELS,
+        **({"properties": MEASURED} if measured else {}),
     }
     return Gathered(
         table=table,
@@ -127,6 +131,7 @@ def _appended(images: Images, name: str, chosen: Chosen, source: dict[str, Any],
         dataset=listing.dataset,
         progress=chosen.progress,
         before=images,
+        measured=bool(measured),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from atlas.data import named
 from atlas.data.decoding import SUFFIXES
 from atlas.data.folders import list_folder
-from atlas.data.gathered import Gathered, Sample, gather, sample_of, source_of
+from atlas.data.gathered import Gathered, Sample, check_names, gather, sample_of, source_of
 from atlas.data.hashes import FILE, FileHashes
 from atlas.data.listing import Advance, Listing, listing_table, text, wanted_split
 from atlas.data.objects import list_object
@@ -38,6 +38,7 @@ class Chosen:
     how: dict[str, Any]  # limit, available, seed
     atlas_root: Path
     progress: Progress
+    properties: bool = False  # whether each image is measured when it is decoded
 
     @property
     def count(self) -> int:
@@ -79,6 +80,7 @@ class Chosen:
             self.atlas_root,
             thumbnail_edge=thumbnail_edge,
             title=title,
+            properties=self.properties,
             progress=self.progress,
         )
         _tell(gathered, self.progress)
@@ -91,6 +93,7 @@ def choose_images(
     limit: int | None = None,
     seed: int = 0,
     split: str | None = None,
+    properties: bool = False,
     datasets: Path,
     atlas_root: Path,
     progress: Progress | None = None,
@@ -99,8 +102,8 @@ def choose_images(
 
     `source` is a folder, a .csv or .parquet table, the name of a dataset (``fashion-mnist``, ``cifar10:test``; a folder of
     that name is ``./cifar10``), or an object with ``len()`` and ``[index]``. `limit` keeps that many images, seeded and in
-    proportion over labels and splits; `split` says what all of them are. Fetched datasets are kept in `datasets`. Raises
-    AtlasError where there are no images to read.
+    proportion over labels and splits; `split` says what all of them are; `properties` has each measured. Fetched datasets
+    are kept in `datasets`. Raises AtlasError where there are no images to read.
     """
     progress = progress or Progress()
     if limit is not None and limit < 1:
@@ -113,13 +116,14 @@ def choose_images(
         progress.note(line)
     if forced:
         listing.table["split"] = text([forced] * len(listing.table))
+    check_names(listing.table, properties)
     available = len(listing.table)
     limit = None if limit is None or limit >= available else limit
     rows = (
         np.arange(available) if limit is None else select(listing.table["label"], listing.table["split"], limit, seed=seed)
     )
     how = {"limit": limit, "available": available, "seed": None if limit is None else seed}
-    return Chosen(listing, rows, how, atlas_root, progress)
+    return Chosen(listing, rows, how, atlas_root, progress, properties)
 
 
 def read_images(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from atlas.fields import axes, of_stage
+
 CHANNELS = 8  # of each layer: with five layers the levels are still few enough to be told apart by eye
 MOST_EDGE = 64  # of a grid that nobody chose: 50 levels of 64 × 64 are 0.8 MB an image
 CAM = -1  # the channel of the level that is no channel: the class activation map
+STEPS, MISSING = 254, 255  # of a level as it is kept: the code of 1, and of a value that was not finite
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,37 @@ class Volume:
     low: np.ndarray  # float32 [level]: what 0 stands for
     high: np.ndarray  # float32 [level]: what 1 stands for
     nonfinite: np.ndarray  # int32 [level]: values of the map that were NaN or infinite
+
+
+@of_stage("volumes")
+@axes(
+    image="int32 [image]", values="uint8 [image, level, y, x]", channel="int32 [image, level]",
+    low="float32 [image, level]", high="float32 [image, level]",
+)  # fmt: skip
+@dataclass(frozen=True)
+class Volumes:
+    """The volumes of some images as an atlas keeps them, to be sliced by a page: ``values`` is 254 for 1, 255 for missing.
+
+    A level stands for low + value / 254 · (high − low). Which channels there are differs from image to image.
+    """
+
+    layer: list[str]  # [level]
+    cam: bool  # whether the last level is the class activation map
+    pixels: list[int]  # y, x of the network's input
+    image: np.ndarray  # row
+    values: np.ndarray
+    channel: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def pack(rows: Sequence[int], volumes: Sequence[Volume], pixels: tuple[int, int]) -> Volumes:
+    """Return the volumes of some images, all of one size and of the same layers, as they are kept."""
+    values = np.stack([one.values for one in volumes])
+    codes = np.where(np.isfinite(values), np.round(np.nan_to_num(values) * STEPS), MISSING).astype(np.uint8)
+    stacked = {name: np.stack([getattr(one, name) for one in volumes]) for name in ("channel", "low", "high")}
+    cam = bool(volumes[0].channel[-1] == CAM)
+    return Volumes(list(volumes[0].layer), cam, list(pixels), np.array(rows, np.int32), codes, **stacked)
 
 
 def make_volume(

@@ -45,7 +45,7 @@ def load_program(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
     Raises AtlasError for TorchScript, for an archive that would run code on reading, for a program of a fixed batch, of
     several inputs, or exported in training mode; each says what to do.
     """
-    _check_archive(path)
+    check_archive(path)
     try:
         program = torch.export.load(path)
         shape = _image_shape(program, path)
@@ -57,7 +57,7 @@ def load_program(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
         raise AtlasError(f"{path} cannot be read as an exported program ({one_line(reason, 160)}): {ADVICE}") from None
 
 
-def _check_archive(path: Path) -> None:
+def check_archive(path: Path) -> None:
     if not is_file(path):
         raise AtlasError(f"no file {path}: give a .pt2 made by torch.export.save")
     if archive_kind(path) == "a TorchScript module":

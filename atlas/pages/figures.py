@@ -7,6 +7,14 @@ from atlas.pages.figures_architecture import architecture
 from atlas.pages.figures_courses import breaking_figure, first_figure, pattern_figure
 from atlas.pages.figures_curves import training_curves, training_curves_html
 from atlas.pages.figures_depth import depth_figure, matrices_figure, scalings_figure
+from atlas.pages.figures_features import (
+    effects_figure,
+    levels_figure,
+    probes_figure,
+    shares_figure,
+    sweeps_figure,
+    tuned_figure,
+)
 from atlas.pages.figures_graph import image_graph
 from atlas.pages.figures_maps import maps_sheet
 from atlas.pages.figures_patterns import patterns_heatmap
@@ -14,6 +22,7 @@ from atlas.pages.figures_preferred import preferred_sheet
 from atlas.pages.figures_propagation import propagation_strip
 from atlas.pages.figures_sheet import contact_sheet
 from atlas.pages.figures_style import SUFFIXES, save
+from atlas.pages.figures_volume import volume_figure
 
 __all__ = [
     "SUFFIXES",
@@ -22,16 +31,23 @@ __all__ = [
     "breaking_figure",
     "contact_sheet",
     "depth_figure",
+    "effects_figure",
     "first_figure",
     "image_graph",
+    "levels_figure",
     "maps_sheet",
     "matrices_figure",
     "pattern_figure",
     "patterns_heatmap",
     "preferred_sheet",
+    "probes_figure",
     "propagation_strip",
     "save",
     "scalings_figure",
+    "shares_figure",
+    "sweeps_figure",
     "training_curves",
     "training_curves_html",
+    "tuned_figure",
+    "volume_figure",
 ]

@@ -14,6 +14,7 @@ from atlas.pages import colourings, colours, graphs, newcomers, unit_answers
 from atlas.pages.cell_answers import cells_part
 from atlas.pages.colour_answers import digest
 from atlas.pages.doubts import faithful, spread_part
+from atlas.pages.feature_answers import volumes_part
 from atlas.pages.layers import layers_part
 from atlas.pages.posting import read_only_server
 from atlas.pages.preferred_answers import preferred_part
@@ -42,6 +43,7 @@ def manifest(view: View, start: Start, *, several: bool) -> dict[str, Any]:
         "statistics": unit_answers.layers_part(view),
         "across": unit_answers.across_part(view),
         "preferred": preferred_part(view),
+        "volumes": volumes_part(view),
         "cells": cells_part(view),
         "graphs": graphs.graphs_part(view),
         "start": {

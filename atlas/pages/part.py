@@ -13,6 +13,7 @@ from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose
 from atlas.maps.records import Cells, Graph, Layout, Neighbours
+from atlas.maps.volume import Volumes
 from atlas.pages.kept import kept
 from atlas.pages.view import Space, View
 from atlas.patterns.leaks import Leaks
@@ -57,9 +58,15 @@ class Part(View):
             return fewer_points_of_cells(record, self.points(self.inputs(name, "activations")[0]))
         if isinstance(record, Graph):
             return fewer_nodes(record, self.points(self.inputs(name, "activations")[0]))
+        if isinstance(record, Volumes):
+            return self._fewer_volumes(record)
         if isinstance(record, Statistics):
             return replace(record, top_image=self.place[record.top_image].astype(np.int32))
         return self._fewer_pairs(record) if isinstance(record, Leaks) else record
+
+    def _fewer_volumes(self, record: Volumes) -> Volumes:
+        image = self.place[np.asarray(record.image)].astype(np.int32)
+        return replace(only(record, np.flatnonzero(image >= 0), "values", "channel", "low", "high"), image=image[image >= 0])
 
     def _fewer_points(self, name: str, record: Activations) -> Activations:
         points = self.points(name)

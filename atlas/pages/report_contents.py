@@ -25,13 +25,16 @@ from atlas.maps.records import Cells as CellsRecord
 from atlas.pages.answers import answer
 from atlas.pages.cell_answers import argued_outputs, cells_part
 from atlas.pages.columns import own_names
+from atlas.pages.feature_answers import volumes_part
 from atlas.pages.held import Entry, Held, as_it_came, fewer_bits, packed, rounded
 from atlas.pages.preferred_answers import ACROSS, preferred_part
 from atlas.pages.shelf import asking
+from atlas.pages.unit_answers import layers_part
 from atlas.pages.view import ALL_SPLITS, View
 from atlas.patterns.spread import ClassSpread
 
 LARGEST = 300_000  # bytes of one answer that a panel can do without: what two thousand thumbnails take
+MOST_VOLUMES = 6_000_000  # bytes of volumes before they are packed: 29 of 65 levels of 56 × 56
 MOST_PAIRS = 45  # of classes between which cells are held: those of ten
 
 
@@ -171,8 +174,23 @@ def own_columns(view: View) -> Iterator[Wish]:
         yield Wish(f"own/{view.images_name}/{number}.json", most=LARGEST, what=f"the column {one_line(name, 40)}")
 
 
+def features(view: View) -> Iterator[Wish]:
+    """Yield what units answer to, and the volumes of the report's images that were kept, as far as they are few."""
+    for part in layers_part(view):
+        if part["selectivity"]:
+            yield Wish(
+                f"selectivity/{part['selectivity']}.json", most=LARGEST, what=f"what units of {part['layer']} answer to"
+            )
+    for kept in volumes_part(view):
+        one = len(kept["layers"]) * kept["size"][0] * kept["size"][1]
+        for number, row in enumerate(kept["rows"]):
+            most = LARGEST if number < MOST_VOLUMES // one else -1
+            yield Wish(f"volume/{kept['key']}/{row}.bin", 1, most=most, what="some of the volumes")
+            yield Wish(f"volume/{kept['key']}/{row}.json", most=most, what="some of the volumes")
+
+
 WISHES: list[Callable[[View], Iterator[Wish]]] = [
-    columns, amounts, patterns, classes, units, preferred, cells, graphs, own_columns,
+    columns, amounts, patterns, classes, units, preferred, cells, graphs, own_columns, features,
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from atlas.activations.records import Activations, Predictions, Statistics
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError
+from atlas.pages.feature_answers import selectivity_of
 from atlas.pages.layers import call
 from atlas.pages.serving import KEY, NUMBER, Answer, Routes, as_json, owner_of, raw, split_of, tidy
 from atlas.pages.view import ALL_SPLITS, View, newest
@@ -60,6 +61,7 @@ def layer_part(view: View, name: str, source: str | None) -> dict[str, Any]:
         "network": _network(view, name),
         "predictions": predictions_of(view, name),
         "activations": source,
+        "selectivity": selectivity_of(view, str(_field(view, name, "layer")), _network(view, name)),
         "coded": None if source is None else str(_field(view, source, "functional")),
         "identity": source is not None and _identity(view, source),  # point n is image n
     }

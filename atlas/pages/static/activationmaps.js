@@ -4,7 +4,7 @@ import { ramp, rgb } from "./colouring.js";
 import { page } from "./page.js";
 import { Section } from "./section.js";
 
-const STOPS = {
+export const STOPS = {
   dark: ["#1d2129", "#2f3a63", "#6a3d86", "#b4456f", "#ee7b3f", "#ffd27a", "#fffbe6"],
   light: ["#f3f4f6", "#cfd9ee", "#9fa6dc", "#9b5fb0", "#b8386f", "#8a1d3c", "#3d0b1d"],
 };

@@ -11,6 +11,7 @@ import { Deviation } from "./deviation.js";
 import { Journey } from "./journey.js";
 import { Way } from "./way.js";
 import { ActivationMaps } from "./activationmaps.js";
+import { VolumeSlices } from "./volume.js";
 
 export class ImagePanel {
   constructor(holder, actions) { this.holder = holder; this.actions = actions; this.k = 12; this.turn = 0; this.parts = []; }
@@ -52,7 +53,7 @@ export class ImagePanel {
   sections(space, row, near) {
     const label = tables.label[row], predicted = predictionOf(space, row)?.code ?? -1;
     const place = () => (page.state.point === null || page.state.point >= page.map.now.count || !placed(page.map.now, page.state.point) ? null : page.map.place(page.state.point));
-    return [new Near(this, { space, near, row, at: place }), new Deviation({ space, row, label, predicted }), new Journey(this, { space, row, label }), new Way({ space, row }), new ActivationMaps({ space, row })];
+    return [new Near(this, { space, near, row, at: place }), new Deviation({ space, row, label, predicted }), new Journey(this, { space, row, label }), new Way({ space, row }), new ActivationMaps({ space, row }), VolumeSlices.of({ space, row })].filter(Boolean);
   }
 
   // Put an image's head and sections into the panel; `row` is "new" for a new image.

@@ -1,5 +1,5 @@
 // Which layer the dock is about, what is known of its units, and how a unit is named: shared by its tabs.
-import { manifest, images, json, numbers } from "./data.js";
+import { manifest, images, json, numbers, make } from "./data.js";
 import { page, tell } from "./page.js";
 
 export const SPLIT_NUMBER = { train: 0, "held-out": 1, unknown: 2, all: 3 };
@@ -58,6 +58,23 @@ export async function patternsOf(layer, split) {
 }
 
 export const tableOf = (layer, split) => json(`units/${layer.key}/${SPLIT_NUMBER[split]}.json`);
+
+// What each unit answers to, where it was asked by stimuli; null where it was not, or is not in a report.
+export const tunedOf = (layer) => (layer.selectivity ? json(`selectivity/${layer.selectivity}.json`).catch(() => null) : Promise.resolve(null));
+
+// The columns of it, sortable: which angle a unit prefers and how much, and how well it tells two groups of images apart.
+export function tunedColumns(tuned) {
+  if (!tuned) return [];
+  const degrees = (name) => (unit) => (tuned[name][unit] === null ? "–" : `${Math.round(tuned[name][unit]) % (name === "hue" ? 360 : 180)}°`), share = (name) => (unit) => (tuned[name][unit] === null ? "–" : tuned[name][unit].toFixed(2));
+  const column = (id, title, hint, show) => ({ id, title, hint, of: (unit) => tuned[id][unit], show });
+  const hue = (unit) => (tuned.hue[unit] === null ? "–" : make("span", { class: "class-name" }, make("i", { style: { "--c": `hsl(${tuned.hue[unit]} 65% 50%)` } }), degrees("hue")(unit)));
+  const found = [column("orientation", "orientation", "of the grating’s stripes that excites it most, counter-clockwise from horizontal", degrees("orientation")),
+    column("orientation_index", "oriented", "1 less the circular variance over orientations: 1 for one orientation only, 0 for none preferred", share("orientation_index")),
+    column("hue", "hue", "that excites it most, of hues of one luma; red 0°, green 120°, blue 240°", hue),
+    column("hue_index", "hued", "1 less the circular variance over hues", share("hue_index"))].filter(({ id }) => tuned[id].some((value) => value !== null));
+  if (tuned.auc) found.push(column("auc", tuned.groups[0], `share of pairs in which one of ${tuned.images[0]} ${tuned.groups[0]} excites it more than one of ${tuned.images[1]} ${tuned.groups[1]}; by chance 0.5 ± ${tuned.chance.toFixed(2)}`, share("auc")));
+  return found;
+}
 
 // The images that excite each unit most, of all splits, and the values: [rank, unit] each, and the quantiles of a few levels.
 export async function topsOf(layer) {

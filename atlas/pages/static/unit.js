@@ -2,7 +2,7 @@
 import { manifest, images, make, count, several, percent, classColour, pictured } from "./data.js";
 import { cellFor } from "./parts.js";
 import { page, on, tell, at } from "./page.js";
-import { layerCalled, layerWords, networkOf, callOf, recordedOf, onlyStatistics, choose, tableOf, patternsOf, topsOf, topOf, codesOf, figure } from "./layers.js";
+import { layerCalled, layerWords, networkOf, callOf, recordedOf, onlyStatistics, choose, tableOf, patternsOf, topsOf, topOf, codesOf, tunedOf, tunedColumns, figure } from "./layers.js";
 import { inSplit } from "./confusion.js";
 import { preferredPart } from "./preferred.js";
 import { focus, seen } from "./focus.js";
@@ -66,9 +66,10 @@ export class UnitPanel {
     const turn = ++this.turn, { split } = page.state, { unit } = page, { layer } = unit;
     this.holder.hidden = false;
     try {
-      const [told, patterns, tops] = await Promise.all([tableOf(layer, split), patternsOf(layer, split), topsOf(layer)]);
+      const [told, patterns, tops, tuned] = await Promise.all([tableOf(layer, split), patternsOf(layer, split), topsOf(layer), tunedOf(layer)]);
       if (turn !== this.turn) return;
       this.top = topOf(tops, layer.units, unit.number);
+      this.tuned = tunedColumns(tuned);
       this.show(layer, unit.number, told, patterns, tops);
       this.ring();
     } catch { if (turn === this.turn) this.holder.replaceChildren(this.head(layer, unit.number), make("p", { class: "empty" }, manifest.static ? "This unit is not in this report: the explorer has it." : "What is known of this unit could not be fetched. Load the page again.")); return; }
@@ -102,7 +103,8 @@ export class UnitPanel {
     const lines = [["mean", `${figure(told.mean[number])} ± ${figure(told.std[number])}`], ["zeros", told.dead[number] ? `never above 0 on ${several(told.all, told.noun)}` : percent(told.zeros[number])],
       ["most for", code < 0 ? null : make("span", { class: "class-name" }, make("i", { style: { "--c": classColour(code) } }), images.labels[code])],
       ["selectivity", code < 0 ? null : chosen === null ? make("span", { title: "a class mean is negative" }, "undefined") : chosen.toFixed(2)], ["stands out", out === null ? null : make("span", { title: "standard deviations within classes" }, `${out.toFixed(1)} σ`)],
-      ["not finite", told.nonfinite[number] ? several(told.nonfinite[number], "value") : null]].filter(([, value]) => value !== null);
+      ["not finite", told.nonfinite[number] ? several(told.nonfinite[number], "value") : null],
+      ...(this.tuned ?? []).map(({ title, hint, show }) => [title, make("span", { title: hint }, show(number))])].filter(([, value]) => value !== null);
     return make("dl", { class: "facts" }, ...lines.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
   }
 

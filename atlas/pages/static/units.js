@@ -1,7 +1,7 @@
 // The units tab: a sortable table of a layer's units, each with the images that fire it most.
 import { manifest, images, make, thumbStyle, pictured, count, several, percent, classColour } from "./data.js";
 import { page, on, at } from "./page.js";
-import { layers, layerOf, layerWords, networkOf, callOf, openedOf, choose, tableOf, topsOf, topOf, figure } from "./layers.js";
+import { layers, layerOf, layerWords, networkOf, callOf, openedOf, choose, tableOf, topsOf, topOf, tunedOf, tunedColumns, figure } from "./layers.js";
 import { options } from "./orders.js";
 import { open } from "./dock.js";
 import { anyOf, smallPicture } from "./preferred.js";
@@ -31,7 +31,8 @@ export class Units {
     options(at("units-layer"), layers.map((one) => [one.key, [layerWords(one), networkOf(one)].filter(Boolean).join(" · ")]), layer.key);
     at("units-number").max = layer.units - 1;
     try {
-      const [told, tops] = await Promise.all([tableOf(layer, page.state.split), topsOf(layer).catch(() => null)]);
+      const [told, tops, tuned] = await Promise.all([tableOf(layer, page.state.split), topsOf(layer).catch(() => null), tunedOf(layer)]);
+      this.tuned = tuned;
       if (turn === this.turn) this.show(layer, told, tops);
     } catch { if (turn === this.turn) this.empty(manifest.static ? "The table of units is not in this report: the explorer has it." : "The units could not be fetched. Load the page again."); }
   }
@@ -74,7 +75,7 @@ export class Units {
     return [{ id: "unit", title: "unit", of: (unit) => unit, show: (unit) => String(unit) }, ...drawn,
       { id: "mean", title: "mean", of: (unit) => told.mean[unit], show: (unit) => figure(told.mean[unit]) },
       { id: "std", title: "std", hint: "standard deviation", of: (unit) => told.std[unit], show: (unit) => figure(told.std[unit]) },
-      { id: "zeros", title: "zeros", hint: `share of all ${count(told.all)} ${told.noun}s where it is exactly 0`, of: (unit) => told.zeros[unit], show: (unit) => (told.dead[unit] ? make("span", { class: "dead", title: "never above 0" }, "dead") : percent(told.zeros[unit])) }, ...classes];
+      { id: "zeros", title: "zeros", hint: `share of all ${count(told.all)} ${told.noun}s where it is exactly 0`, of: (unit) => told.zeros[unit], show: (unit) => (told.dead[unit] ? make("span", { class: "dead", title: "never above 0" }, "dead") : percent(told.zeros[unit])) }, ...classes, ...tunedColumns(this.tuned)];
   }
 
   head({ id, title, hint }) {
