@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import choose
+from atlas.errors import AtlasError, choose
 from atlas.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 EXPERIMENTS = {  # module of this package → what it asks; one function `run(Setting) -> Atlas` each
     "activations": "what one image does inside a network, and whether its pattern breaks before the prediction does",
     "patterns": "class activation patterns of very deep residual networks, and what lets such networks train",
+    "volume": "layers as a volume, what each level keeps of the image and of its class, and which unit does what",
 }
+OWN_IMAGES = ("volume",)  # experiments that run on a user's own labelled photographs too
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Setting:
     quick: bool  # fewer images, under two minutes
     progress: Progress
     say: Callable[[str], Any]
+    images: str | None = None  # the user's own, a folder or table; None: the experiment's
 
     def folder(self, name: str) -> Path:
         """Return the folder of an atlas of the experiment's own; a quick one is kept apart."""
@@ -42,19 +45,23 @@ def run(
     cache: str | os.PathLike[str] = "cache",
     out: str | os.PathLike[str] | None = None,
     quick: bool = False,
+    images: str | None = None,
     progress: Progress | None = None,
     say: Callable[[str], Any] = lambda line: None,
 ) -> Atlas:
     """Run one experiment: its atlas is built, or used where it stands, its figures are written; return the atlas.
 
-    `out` is the folder of the figures, by default ``experiments/NAME`` in the cache. An unknown name raises AtlasError.
+    `out` is the folder of the figures, by default ``experiments/NAME`` in the cache; `images` the user's own photographs, of
+    those experiments that take them. An unknown name raises AtlasError.
     """
     if name not in EXPERIMENTS:
         raise choose("experiment", name, EXPERIMENTS)
+    if images is not None and name not in OWN_IMAGES:
+        raise AtlasError(f"experiment {name} runs on its own images, and --images is for {', '.join(OWN_IMAGES)}")
     folder = Path(out) if out is not None else Path(cache) / "experiments" / (f"{name}-quick" if quick else name)
     folder.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"atlas.experiments.{name}")
-    opened: Atlas = module.run(Setting(Path(cache), folder, quick, progress or Progress(), say))
+    opened: Atlas = module.run(Setting(Path(cache), folder, quick, progress or Progress(), say, images))
     say(f"figures and tables:  {folder}\nlook at it:          atlas serve {opened.store.root}")
     return opened
 
