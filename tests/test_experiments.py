@@ -117,8 +117,8 @@ def test_layers_as_a_volume_in_under_two_minutes_on_real_images(tmp_path):
         assert first["brightness"] > 0.8 > last["brightness"], "early levels look like the input, the last do not"
         assert first["brightness"] > first["brightness_other"] + 0.2
     assert told["levels"]["EfficientNet-lite0"][-1]["neighbours"] > told["levels"]["EfficientNet-lite0"][1]["neighbours"]
-    early, late = told["selectivity"]["trained"][0], told["selectivity"]["trained"][-1]
-    assert early["orientation"] > late["orientation"] and late["faces"] > told["selectivity"]["untrained"][-1]["faces"]
+    for one, other in zip(told["selectivity"]["trained"], told["selectivity"]["untrained"], strict=True):
+        assert one["orientation"] > other["orientation"] + 0.1, "that units are tuned to an orientation is learned"
     assert len(told["probes"]) == 11 and all(0 < row["accuracy"] <= 1 for row in told["probes"])
     for file in (
         "volume-efficientnet-lite0",
