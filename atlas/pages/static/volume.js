@@ -59,6 +59,7 @@ export class VolumeSlices {
     Object.assign(canvas, { width: wide, height: tall });
     const scale = EDGE / Math.max(wide, tall);
     Object.assign(canvas.style, { width: `${wide * scale}px`, height: `${tall * scale}px` });
+    this.slider.style.setProperty("--at", `${(100 * this.at[this.axis]) / Math.max(1, this.count(this.axis) - 1)}%`);
     const context = canvas.getContext("2d"), pixels = context.createImageData(wide, tall);
     for (at[down] = 0; at[down] < tall; at[down]++) for (at[right] = 0; at[right] < wide; at[right]++) {
       const code = this.value(at.level, at.y, at.x), shown = code === MISSING ? [0, 0, 0, 0] : [...palette[Math.round((code * 255) / this.kept.steps)], 255];
