@@ -524,6 +524,16 @@ class Atlas(Holdings):
 
     # -- to show to others --------------------------------------------------------------------------------------------------
 
+    def link(self, **view: Any) -> str:
+        """Return what follows the explorer's address so that it opens on one view: a layer's map, a selection, a colour.
+
+        The options are those of `atlas.linking.link`: ``layer``, ``method``, ``images``, ``colour``, ``image``, ``unit``,
+        ``report``.
+        """
+        from atlas.linking import link
+
+        return link(self, **view)
+
     def report(
         self,
         path: str | os.PathLike[str],

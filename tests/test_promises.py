@@ -22,7 +22,7 @@ ORDER = (
     ("errors",), ("files",), ("machine",), ("progress",), ("recipe",), ("fields",), ("record",), ("store",), ("notes",),
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
     ("tables", "tables_inside", "tables_features", "planning"), ("stages", "showing"),
-    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued", "graphing", "across"),
+    ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued", "graphing", "across", "linking"),
     ("propagating", "breaking", "sweeping", "tuning"),
     ("propagated", "breaking_points"),
     ("unit_sheet", "volumes"), ("films", "export", "levelling"), ("atlas",), ("worker",),

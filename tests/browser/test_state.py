@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+import atlas
 from atlas.activations.records import Activations
 from atlas.maps.records import Neighbours
 from atlas.pages.view import View
@@ -170,6 +171,19 @@ def test_a_link_restores_selection_hidden_classes_view_colour_and_the_second_map
     found = np.array(other.evaluate("AtlasPage.page.does.seen()"))
     assert found[0] <= seen[0] + 1 and found[1] >= seen[1] - 1 and found[2] <= seen[2] + 1 and found[3] >= seen[3] - 1
     expect(other.locator("#notices .notice")).to_have_count(0)
+
+
+def test_a_link_written_in_python_restores_its_view(url: str, view: View, open_page: Open) -> None:
+    rows, root = [3, 5, 8, 13], view.store.root
+    link = atlas.open(root).link(layer="conv", images=rows, colour="confidence", image=8)
+    page = open_page(url + link.replace("#", "&backend=canvas#"))
+    assert page.evaluate(CHOSEN) == rows and page.locator("#layer").input_value() == "conv"
+    assert page.locator("#colour").input_value() == "confidence"
+    expect(page.locator("#image-panel")).to_have_attribute("data-row", "8")
+    found = np.array(page.evaluate("AtlasPage.page.does.seen()"))
+    left, right, bottom, top = map(float, link.partition("view=")[2].partition("&")[0].split("_"))
+    assert found[0] <= left + 1 and found[1] >= right - 1 and found[2] <= bottom + 1 and found[3] >= top - 1
+    expect(page.locator("#notices .notice")).to_have_count(0)
 
 
 def test_back_and_forward_go_through_what_was_done_and_zooming_is_no_step(url: str, open_page: Open) -> None:
