@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from atlas.activations.attributed import attributions_of
-from atlas.activations.records import Attributions, Vectors
+from atlas.activations.records import Activations, Attributions, Vectors
 from atlas.errors import AtlasError, choose, one_line
 from atlas.maps.cell_looks import cells_table
 from atlas.maps.records import Cells
 from atlas.patterns.associations import crossing_units, unusual_cells
 from atlas.patterns.class_atlas import TOP, arguing_points, between, cells_between
+from atlas.patterns.confused import SHUFFLES, confused_cells
 from atlas.patterns.depth import layer_depth
 
 if TYPE_CHECKING:
@@ -85,6 +86,25 @@ def crossing(atlas: Atlas, layer: str | None = None) -> pd.DataFrame:
     Without statistics or labels AtlasError is raised.
     """
     return crossing_units(atlas.statistics(layer), atlas.image_record.codes, atlas.image_record.labels)
+
+
+def confused(
+    atlas: Atlas, layer: str | None = None, method: str = "umap", *, size: int, shuffles: int = SHUFFLES, seed: int = 0
+) -> pd.DataFrame:
+    """Return the cells of a layout where one class is taken for another: `atlas.patterns.confused.confused_cells`.
+
+    Without labels that all are outputs of the network AtlasError is raised.
+    """
+    said = atlas.predictions
+    if said is None or not said.map.complete:
+        raise AtlasError("right and wrong are not defined here, so nothing is confused: give labels and a class map")
+    name = cells_name(atlas, layer, method)
+    points = atlas.store.read(atlas.inputs(name, "activations")[0], Activations).point_image
+    images = atlas.image_record
+    return confused_cells(
+        atlas.store.read(name, Cells), points, images.codes, said.map.labels_of(said.prediction), images.labels,
+        size=size, shuffles=shuffles, seed=seed,
+    )  # fmt: skip
 
 
 # -- class atlases --------------------------------------------------------------------------------------------------------

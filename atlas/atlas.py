@@ -287,7 +287,10 @@ class Atlas(Holdings):
         return truth.faithfulness(self, layer, method)
 
     def spread(self, layer: str | None = None, *, split: str = "all") -> pd.DataFrame:
-        """Return how far each class spreads in a layer: class, points, spread, purity, mixes_with, share."""
+        """Return how far each class spreads in a layer: class, points, spread, purity, mixes_with, share.
+
+        `layer` may be several joined by ``+`` that were laid out jointly.
+        """
         return truth.spread(self, layer, split)
 
     def mixing(self, layer: str | None = None, *, split: str = "all") -> pd.DataFrame:
@@ -462,6 +465,23 @@ class Atlas(Holdings):
     def crossing(self, layer: str | None = None) -> pd.DataFrame:
         """Return the units of a layer whose top images two classes share, the most evenly shared first."""
         return argued.crossing(self, layer)
+
+    def confused(self, layer: str | None = None, method: str = "umap", *, size: int, seed: int = 0) -> pd.DataFrame:
+        """Return the cells of a layout by the confusion that gathers there, the greatest excess over chance first.
+
+        Columns as of `atlas.patterns.confused.confused_cells`: label, taken_for, confused, expected, excess, p.
+        """
+        return argued.confused(self, layer, method, size=size, seed=seed)
+
+    def removal(self, images: int | Sequence[int], layer: str | None = None, **options: Any) -> pd.DataFrame:
+        """Return how the probability of the prediction falls as places of images are taken away: which positions matter.
+
+        Those that argue for it most go first, or last, or at random; columns and options as of `atlas.removing.removal`.
+        Needs torch.
+        """
+        from atlas.removing import removal
+
+        return removal(self, images, layer, **options)
 
     def class_atlas(
         self, output: str | int, against: str | int | None = None, layer: str | None = None, *, by: str = "both"

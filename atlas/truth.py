@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
+from atlas.activations.records import Activations
 from atlas.data.records import SPLITS
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, choose
 from atlas.maps.blocks import whole_number
 from atlas.maps.records import Neighbours
 from atlas.patterns.leaks import Leaks, both_splits, leaks_table
-from atlas.patterns.spread import ClassSpread
+from atlas.patterns.spread import ClassSpread, class_spread
 from atlas.patterns.suspects import Suspects, label_suspects, suspects_table
+from atlas.stages import read_vectors
 
 if TYPE_CHECKING:
     from atlas.atlas import Atlas
@@ -33,7 +35,7 @@ def spread(atlas: Atlas, layer: str | None, split: str) -> pd.DataFrame:
     The spread is the mean distance to the class's centre in units of the mean distance between centres, the purity the mean
     share of a point's neighbours that have its label. The frame's ``attrs`` name layer, metric, split and k.
     """
-    found = _of_layer(atlas, "spread", ClassSpread, layer)
+    found = spread_record(atlas, layer)
     place = found.place(split)
     mixing, labels = found.mixing[place], np.array(found.labels, object)
     others = np.where(np.eye(len(labels), dtype=bool) | np.isnan(mixing), -1.0, mixing)
@@ -49,13 +51,36 @@ def spread(atlas: Atlas, layer: str | None, split: str) -> pd.DataFrame:
             "share": np.where(share > 0, share, np.nan),
         }
     )
-    table.attrs = {"layer": found.layers[0], "metric": found.metric, "split": split, "k": found.k}
+    table.attrs = {"layer": "+".join(found.layers), "metric": found.metric, "split": split, "k": found.k}
     return table
+
+
+def spread_record(atlas: Atlas, layer: str | None = None) -> ClassSpread:
+    """Return how far the classes spread in a layer, as built; in several joined by ``+``, from their joint neighbours.
+
+    Layers that were not laid out jointly raise AtlasError.
+    """
+    if layer is None or "+" not in layer:
+        return _of_layer(atlas, "spread", ClassSpread, layer)
+    lists, sources = joint_neighbours(atlas, layer)
+    images = atlas.image_record
+    points = np.asarray(atlas.store.read(sources[0], Activations).point_image)
+    return class_spread(read_vectors(atlas.store, sources), lists, points, images.codes, images.labels, splits=images.splits)
+
+
+def joint_neighbours(atlas: Atlas, layer: str) -> tuple[Neighbours, list[str]]:
+    """Return the neighbours of a layer, or of several joined by ``+``, and the activations whose points they are of."""
+    sources = [atlas.activation_name(part) for part in layer.split("+")]
+    names = [name for name in atlas.names("neighbours") if atlas.inputs(name, "activations") == sources]
+    if not names:
+        there = ["+".join(atlas.field(name, "layers")) for name in atlas.names("neighbours")]
+        raise choose("layers with neighbours", layer, dict.fromkeys(there))
+    return atlas.store.read(names[-1], Neighbours), sources
 
 
 def mixing(atlas: Atlas, layer: str | None, split: str) -> pd.DataFrame:
     """Return the share of each class's neighbours that belongs to each class, classes by row and by column."""
-    found = _of_layer(atlas, "spread", ClassSpread, layer)
+    found = spread_record(atlas, layer)
     return pd.DataFrame(np.array(found.mixing[found.place(split)]), index=found.labels, columns=found.labels)
 
 

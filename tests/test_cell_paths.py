@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.maps.cell_paths import cells_along, nearest_cells
+from atlas.maps.cell_paths import cells_along, centres, nearest_cells, smoothest_path, steps
 from atlas.maps.cells import make_cells
 from atlas.maps.records import Cells
 from tests.test_cells import cells_of, layout, world
@@ -95,3 +95,44 @@ def test_what_has_no_cell_and_what_is_no_path_is_refused() -> None:
     for path in (np.zeros((0, 2)), np.zeros(3), np.array([[np.nan, 0]])):
         with pytest.raises(AtlasError, match="a path is a list of finite places, x and y, and this is"):
             cells_along(cells, path, size=4)
+
+
+def turned(cells: Cells, seed: int = 0) -> Cells:
+    """The same cells with means that point anywhere."""
+    return replace(cells, mean=np.random.default_rng(seed).random((len(cells.grid), 5)).astype(np.float32))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_path_over_neighbouring_cells_turns_the_mean_less_than_the_smoothest(seed: int) -> None:
+    import networkx as nx
+
+    cells = turned(board(without=(1, 1)), seed)
+    names = {(int(c), int(r)): k for k, (c, r) in enumerate(zip(cells.column, cells.row, strict=True))}
+    start, stop = names[0, 0], names[3, 3]
+    found = smoothest_path(cells, start, stop, size=4)
+    unit = cells.mean / np.linalg.norm(cells.mean, axis=1, keepdims=True)
+    graph = nx.Graph()
+    for (column, row), own in names.items():
+        for beside in [(column + i, row + j) for i in (0, 1) for j in (-1, 0, 1) if (i, j) > (0, 0)]:
+            if beside in names:
+                graph.add_edge(own, names[beside], weight=1 - float(unit[own] @ unit[names[beside]]))
+    assert found[0] == start and found[-1] == stop
+    assert (1 - steps(cells, found)).sum() == pytest.approx(nx.shortest_path_length(graph, start, stop, "weight"), abs=1e-5)
+    apart = np.abs(np.diff(np.stack([cells.column[found], cells.row[found]]), axis=1)).max(axis=0)
+    assert (apart == 1).all()
+
+
+def test_a_path_from_a_cell_to_itself_is_that_cell_and_its_middle_lies_in_it() -> None:
+    cells = turned(board())
+    assert smoothest_path(cells, 6, 6, size=4).tolist() == [6] and len(steps(cells, [6])) == 0
+    np.testing.assert_allclose(centres(cells, [6]), [[(cells.column[6] + 0.5) / 4, (cells.row[6] + 0.5) / 4]])
+
+
+def test_islands_and_cells_of_few_images_are_told() -> None:
+    cells = turned(board())
+    apart = replace(cells, images=np.where((cells.column == 1) | (cells.column == 2), 1, 5).astype(np.int32))
+    left, right = int(np.flatnonzero(cells.column == 0)[0]), int(np.flatnonzero(cells.column == 3)[0])
+    with pytest.raises(AtlasError, match=f"cells {left} and {right} lie on different islands of the map"):
+        smoothest_path(apart, left, right, size=4)
+    with pytest.raises(AtlasError, match="no cell 99 of enough images in the grid of 4"):
+        smoothest_path(cells, left, 99, size=4)

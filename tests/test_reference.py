@@ -13,6 +13,7 @@ from torch import nn
 
 from atlas.errors import AtlasError
 from atlas.models import reference
+from atlas.models.network import load_network
 from atlas.models.reference import build, load_reference, preprocessing
 from atlas.models.residual import SCALINGS
 
@@ -142,6 +143,13 @@ def test_a_trained_folder_loads_with_its_weights_preprocessing_and_categories(tm
     assert categories == ["a", "b", "c"]
     assert weights == tmp_path / "mine" / "weights.safetensors"
     assert not module.training
+
+
+def test_a_network_trained_here_is_called_by_what_it_is_and_not_by_its_folder(tmp_path: Path) -> None:
+    wanted = build("conv4", {"classes": 3, "width": 4}, seed=9)
+    named = write_training(tmp_path / "named", wanted, dataset="mine:train")
+    assert load_network(f"atlas:{named}").title == "conv4 (mine:train)"
+    assert load_network(f"atlas:{write_training(tmp_path / 'shapes', wanted)}").title == "conv4 (shapes)"
 
 
 def test_the_deep_network_that_is_shipped_lies_in_half_precision_and_runs_in_float32() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import atlas
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError
+from atlas.maps.joint import join
 from atlas.maps.neighbours import build_neighbours
 from atlas.maps.records import Neighbours
 from atlas.patterns import voting
@@ -118,3 +120,25 @@ def test_without_labels_there_is_no_spread() -> None:
         class_spread(vectors, lists, np.arange(20), np.full(20, -1), LABELS, splits=splits)
     with pytest.raises(AtlasError, match="no split 'test': there is all, train, held-out"):
         measure(*world()).place("test")
+
+
+def test_the_vote_is_the_most_frequent_label_of_the_nearest_others() -> None:
+    vectors, codes, _ = world(80)
+    near = build_neighbours(vectors, layers=["fc"], metric="L2", k=20)
+    found = voting.voted(near.indices, np.arange(80), codes, 3, k=7)
+    for point, own in enumerate(near.indices[:, :7]):
+        heard = codes[own][codes[own] >= 0]
+        assert found[point] == (np.bincount(heard, minlength=3).argmax() if len(heard) else -1)
+
+
+def test_several_layers_laid_out_jointly_have_a_spread_of_their_own(tiny_atlas: atlas.Atlas) -> None:
+    joint = "pool+act+logits"
+    table, images = tiny_atlas.spread(joint), tiny_atlas.image_record
+    vectors = join([tiny_atlas.vectors(layer) for layer in joint.split("+")])
+    lists = build_neighbours(vectors, layers=joint.split("+"), metric="cosine", k=30)
+    found = class_spread(vectors, lists, np.arange(len(images)), images.codes, images.labels, splits=images.splits)
+    np.testing.assert_allclose(table["purity"], found.purity[0], rtol=1e-5)
+    np.testing.assert_allclose(table["spread"], found.spread[0], rtol=1e-5)
+    assert table.attrs["layer"] == joint
+    with pytest.raises(AtlasError, match=r"no layers with neighbours 'pool\+act'"):
+        tiny_atlas.spread("pool+act")

@@ -1,7 +1,8 @@
-"""From one cell to others: the cell that is most like a vector, and the cells that a path across the map runs through."""
+"""From one cell to others: the cell most like a vector, the cells along a path, the smoothest path between two cells."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -54,6 +55,51 @@ def cells_along(cells: Cells, path: np.ndarray, *, size: int) -> np.ndarray:
     met = met[np.append(True, met[1:] != met[:-1])]
     met = met[met >= 0]
     return met[np.append(True, met[1:] != met[:-1])] if len(met) else met
+
+
+def smoothest_path(cells: Cells, start: int, stop: int, *, size: int) -> np.ndarray:
+    """Return the path from one cell of a grid to another whose steps turn the mean activation least: int32 [cell].
+
+    A step goes to a kept cell beside or diagonally beside, and costs 1 − the cosine of the two cells' means (Dijkstra), so
+    that the path stays on the map's land and is smooth in the layer's own space. Cells of few images are left out. Two
+    cells that no such path joins raise AtlasError.
+    """
+    from scipy.sparse import coo_array  # type: ignore[import-untyped]
+    from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]
+
+    own = cells.of_grid(size)
+    own = own[~cells.few[own] & np.isfinite(np.asarray(cells.mean)[own]).all(axis=1)]
+    for cell in (start, stop):
+        if cell not in own:
+            raise AtlasError(f"no cell {cell} of enough images in the grid of {size}: `Atlas.cells` lists them")
+    row, column = np.asarray(cells.row)[own].astype(int), np.asarray(cells.column)[own].astype(int)
+    beside = np.maximum(abs(row[:, None] - row), abs(column[:, None] - column)) == 1
+    one, other = np.nonzero(beside)
+    means = unit_length(np.asarray(cells.mean)[own])
+    cost = np.maximum(1 - (means[one] * means[other]).sum(axis=1), 1e-9)  # an edge of no cost would be no edge
+    graph = coo_array((cost, (one, other)), shape=(len(own), len(own))).tocsr()
+    first, last = (int(np.flatnonzero(own == cell)[0]) for cell in (start, stop))
+    before = dijkstra(graph, indices=first, return_predecessors=True)[1]
+    if first != last and before[last] < 0:
+        raise AtlasError(f"cells {start} and {stop} lie on different islands of the map: no path joins them in this grid")
+    path = [last]
+    while path[-1] != first:
+        path.append(int(before[path[-1]]))
+    return own[path[::-1]].astype(np.int32)
+
+
+def centres(cells: Cells, path: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the middle of each cell, in the layout's coordinates: float64 [cell, 2], x and y."""
+    own = np.asarray(path)
+    size = np.array(cells.sizes)[np.asarray(cells.grid)[own]]
+    share = (np.stack([np.asarray(cells.column)[own], np.asarray(cells.row)[own]], axis=1) + 0.5) / size[:, None]
+    return np.asarray(cells.low) + share * (np.asarray(cells.high) - np.asarray(cells.low))
+
+
+def steps(cells: Cells, path: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the cosine between the mean activations of each two cells that follow each other in a path: float64 [step]."""
+    means = unit_length(np.asarray(cells.mean)[np.asarray(path)]).astype(np.float64)
+    return (means[1:] * means[:-1]).sum(axis=1)
 
 
 def _walked(path: np.ndarray, cell: np.ndarray) -> np.ndarray:

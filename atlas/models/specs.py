@@ -171,12 +171,20 @@ def _ours(rest: str, pretrained: bool) -> Loaded:
     name, _, dataset = rest.partition("@")
     with seeded():
         module, fields, categories, weights = load_reference(name, (dataset or None) if pretrained else "none")
-    title = name if weights is None else f"{name} ({dataset})" if dataset else name
+    title = name if weights is None else f"{name} ({dataset})" if dataset else _title(name, weights)
     loaded = Loaded(module, title, Preprocess.from_dict(fields), categories)
     if weights is None:
         loaded.notes.append("random weights")
         loaded.rebuild = lambda classes: REFERENCE[name](classes=classes)
     return loaded
+
+
+def _title(name: str, weights: Path) -> str:
+    """Return what a network that was trained here is called: not its folder, but what it is and was trained on."""
+    from atlas.models.reference import REFERENCE, read_recipe
+
+    recipe = read_recipe(weights.parent)
+    return name if name in REFERENCE else f"{recipe['network']} ({recipe.get('dataset', Path(name).name)})"
 
 
 def with_classes(loaded: Loaded, classes: int) -> Loaded:

@@ -46,3 +46,16 @@ def voters(near: np.ndarray, own: np.ndarray, point_image: np.ndarray, codes: np
     other = (image != own[:, None]) & (near >= 0)
     within = other & (np.cumsum(other, axis=1) <= k)
     return np.where(within, codes[image], -1)
+
+
+def voted(indices: np.ndarray, point_image: np.ndarray, codes: np.ndarray, classes: int, *, k: int = VOTERS) -> np.ndarray:
+    """Return the label that most of each point's `k` nearest have, the first of equals: int64 [point], -1 without a vote.
+
+    Arguments as of `class_shares`. Where it is the point's own label, a k-nearest-neighbour classifier is right that never
+    saw the point itself.
+    """
+    found = np.full(len(indices), -1)
+    for rows, shares in class_shares(indices, point_image, codes, classes, k=k):
+        heard = ~np.isnan(shares[:, 0])
+        found[rows] = np.where(heard, np.nan_to_num(shares).argmax(axis=1), -1)
+    return found
