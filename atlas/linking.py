@@ -16,7 +16,6 @@ from atlas.maps.blocks import whole_number
 from atlas.maps.records import Layout
 from atlas.pages.colour_answers import digest
 from atlas.pages.columns import on_page
-from atlas.pages.opening import Asked, asked_space
 from atlas.pages.view import Space, View
 
 if TYPE_CHECKING:
@@ -53,10 +52,10 @@ def link(
         raise choose(f"layout of {space.id}", method, layouts)
     if split not in ("all", *SPLITS[:2]):
         raise choose("split", split, ("all", *SPLITS[:2]))
-    asked = {"layer": space.id, "layout": layouts[method], "split": split}
-    if not report:
-        several = len(view.of_stage("network")) > 1
-        asked = {"atlas": view.name, **({"network": space.network} if several and space.network else {}), **asked}
+    asked = {} if report else {"atlas": view.name}
+    asked |= {"layer": space.id, "split": split}  # the id means one layer of one network
+    if layouts[method] != space.layouts[0]:  # the first is opened unasked, also where the same atlas was built anew
+        asked["layout"] = layouts[method]
     row = None if image is None else _row(atlas, image)
     named = {"colour": colour, "image": None if row is None else str(view.images.table["image_id"].iloc[row]), "unit": unit}
     asked |= {name: value for name, value in named.items() if value is not None}
@@ -74,8 +73,7 @@ def _space(view: View, atlas: Atlas, layer: str | None) -> Space:
     of = [space for space in view.spaces if space.layers == layers and space.network in (None, atlas.meant)]
     if not of:
         raise choose("layer with a layout", one_line("+".join(layers)), [space.id for space in view.spaces])
-    asked = {"layer": of[0].id} | ({"network": of[0].network} if of[0].network else {})
-    return asked_space(view, Asked(asked))  # as the page will find it
+    return of[0]
 
 
 def _row(atlas: Atlas, image: Any) -> int:

@@ -60,7 +60,24 @@ def test_the_rectangle_of_a_link_holds_the_points_of_its_images_and_not_the_whol
 
 def test_a_link_of_a_report_has_all_behind_its_hash_and_names_no_atlas(world: Path) -> None:
     before, behind = read(atlas.open(world).link(layer="fc", images=ROWS, report=True))
-    assert before == {} and set(behind) == {"layer", "layout", "split", "view", "sel"}
+    assert before == {} and set(behind) == {"layer", "split", "view", "sel"}
+
+
+def test_a_link_names_a_layout_only_where_the_page_would_open_another(world: Path) -> None:
+    space = View(world).space("fc")
+    assert space is not None and len(space.layouts) > 1
+    methods = [str(View(world).headers[name]["fields"]["method"]) for name in space.layouts]
+    asked = [read(atlas.open(world).link(layer="fc", method=method))[0].get("layout") for method in methods]
+    assert asked == [None, *space.layouts[1:]]
+
+
+def test_a_link_means_the_layer_of_the_network_that_is_meant(tmp_path: Path) -> None:
+    worlds.two_networks(tmp_path / "world")
+    view = View(tmp_path / "world")
+    for name in view.of_stage("network"):
+        started = view.start(read(atlas.open(tmp_path / "world", network=name).link(layer="fc"))[0])
+        space = view.space(started.space)
+        assert space is not None and (space.layers, space.network) == (["fc"], name)
 
 
 @pytest.mark.parametrize(
