@@ -483,6 +483,15 @@ class Atlas(Holdings):
 
         return removal(self, images, layer, **options)
 
+    def pasting(self, first: str | int, second: str | int, layer: str | None = None, **options: Any) -> pd.DataFrame:
+        """Return how often images of one class are taken for another once a patch that argues for it is pasted in.
+
+        Beside two controls; columns and options as of `atlas.pasting.pasting`. Needs torch.
+        """
+        from atlas.pasting import pasting
+
+        return pasting(self, first, second, layer, **options)
+
     def class_atlas(
         self, output: str | int, against: str | int | None = None, layer: str | None = None, *, by: str = "both"
     ) -> pd.DataFrame:

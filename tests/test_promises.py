@@ -23,7 +23,7 @@ ORDER = (
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
     ("tables", "tables_inside", "tables_features", "planning"), ("stages", "showing"),
     ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued", "graphing", "across", "linking"),
-    ("propagating", "breaking", "removing", "sweeping", "tuning"),
+    ("propagating", "breaking", "removing", "pasting", "sweeping", "tuning"),
     ("propagated", "breaking_points"),
     ("unit_sheet", "volumes"), ("films", "export", "levelling"), ("atlas",), ("worker",),
     ("pool",), ("recording", "arguing"), ("pipeline",), ("iconing",),
