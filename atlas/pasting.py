@@ -5,14 +5,13 @@ After the patches of Carter et al., "Activation Atlas", Distill 2019, which were
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from atlas.activations.assemble import probabilities
-from atlas.activations.few import describe
+from atlas.activations.few import logits_of
 from atlas.argued import class_points, find_output
 from atlas.errors import AtlasError, one_line
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 KINDS = ("argued", "elsewhere", "noise")  # where a patch is cut out
 CORNERS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))  # y, x
-BATCH = 256
 
 
 def pasting(
@@ -62,12 +60,12 @@ def pasting(
     targets = np.sort(chance.permutation(right)[:images])
     cut = cut_patches(atlas, first, second, layer, count=patches, edge=edge, seed=seed)
     network, found = atlas.network(), []
-    pictures = [atlas.seeing.picture(int(row)).convert("RGB") for row in targets]
-    before = _asked(network, pictures, device)[:, other].mean()
+    pixels = [network.preprocess.array(atlas.seeing.picture(int(row))) for row in targets]
+    before = probabilities(logits_of(network, pixels, device=device))[:, other].mean()
     with (progress or Silent()).stage("patches pasted in", len(cut)) as advance:
         for kind, row, patch in cut:
-            pasted = [with_patch(picture, patch, corner) for picture in pictures for corner in CORNERS]
-            chances = _asked(network, pasted, device).reshape(len(targets), len(CORNERS), -1)
+            pasted = [with_patch(own, patch, corner) for own in pixels for corner in CORNERS]
+            chances = probabilities(logits_of(network, pasted, device=device)).reshape(len(targets), len(CORNERS), -1)
             flips = said.map.labels_of(chances.argmax(axis=2)) == labels[1]
             best = int(flips.mean(axis=0).argmax())
             found.append([kind, row, len(targets), flips[:, best].mean(), flips.any(axis=1).mean(), before,
@@ -87,8 +85,11 @@ def cut_patches(
     count: int = 10,
     edge: float = 0.5,
     seed: int = 0,
-) -> list[tuple[str, int, Image.Image]]:
-    """Return the patches of `pasting`, kind by kind: kind, the image's row (-1 for noise), the picture."""
+) -> list[tuple[str, int, np.ndarray]]:
+    """Return the patches of `pasting`, kind by kind: kind, the image's row (-1 for noise), pixels uint8 [rgb, y, x].
+
+    Images are cut as the network takes them, so that a layer's places lie over all of them.
+    """
     record, chance = atlas.activations(layer), np.random.default_rng(seed)
     if not record.spatial:
         wanted = f"{record.layer}=positions:1"
@@ -103,39 +104,30 @@ def cut_patches(
     table = table.drop_duplicates("image").head(count)
     if table.empty:
         raise AtlasError(f"no point of an image of {one_line(second)} argues for it more than for {one_line(first)}")
-    yx = np.asarray(record.point_yx)
-    found: list[tuple[str, int, Image.Image]] = []
+    yx, network = np.asarray(record.point_yx), atlas.network()
+    found: list[tuple[str, int, np.ndarray]] = []
     for row, point in zip(table["image"].tolist(), table["point"].tolist(), strict=True):
-        picture = atlas.seeing.picture(row).convert("RGB")
-        place = yx[point]
-        found.append(("argued", row, cut_out(picture, place, edge)))
-        found.append(("elsewhere", row, cut_out(picture, np.where(place < 0.5, 1.0, 0.0), edge)))
-    side = found[0][2].width
-    noise = [
-        ("noise", -1, Image.fromarray(chance.integers(0, 256, (side, side, 3), dtype=np.uint8))) for _ in range(len(table))
-    ]
+        pixels, place = network.preprocess.array(atlas.seeing.picture(row)), yx[point]
+        found.append(("argued", row, cut_out(pixels, place, edge)))
+        found.append(("elsewhere", row, cut_out(pixels, np.where(place < 0.5, 1.0, 0.0), edge)))
+    shape = found[0][2].shape
+    noise = [("noise", -1, chance.integers(0, 256, shape, dtype=np.uint8)) for _ in range(len(table))]
     return [*sorted(found, key=lambda one: KINDS.index(one[0])), *noise]
 
 
-def cut_out(picture: Image.Image, place: np.ndarray, edge: float) -> Image.Image:
-    """Return the square around `place`, relative y, x, moved into the image where it would reach out of it."""
-    side = max(1, round(edge * min(picture.size)))
+def cut_out(pixels: np.ndarray, place: np.ndarray, edge: float) -> np.ndarray:
+    """Return the square of an image [rgb, y, x] around `place`, relative y, x, moved into it where it would reach out."""
+    side = max(1, round(edge * min(pixels.shape[1:])))
     top, left = (
         int(np.clip(round(float(share) * size - side / 2), 0, size - side))
-        for share, size in zip(place, (picture.height, picture.width), strict=True)
+        for share, size in zip(place, pixels.shape[1:], strict=True)
     )
-    return picture.crop((left, top, left + side, top + side))
+    return pixels[:, top : top + side, left : left + side]
 
 
-def with_patch(picture: Image.Image, patch: Image.Image, corner: tuple[float, float]) -> Image.Image:
-    """Return an image with a patch in one corner, (y, x) of 0 or 1; a patch of a larger image is shrunk to fit."""
-    pasted = picture.copy()
-    side = min(patch.width, *picture.size)
-    fitted = patch if side == patch.width else patch.resize((side, side))
-    pasted.paste(fitted, (round(corner[1] * (picture.width - side)), round(corner[0] * (picture.height - side))))
+def with_patch(pixels: np.ndarray, patch: np.ndarray, corner: tuple[float, float]) -> np.ndarray:
+    """Return an image [rgb, y, x] with a patch of no more pixels in one corner, (y, x) of 0 or 1."""
+    pasted, (tall, wide) = pixels.copy(), patch.shape[1:]
+    top, left = (round(at * (size - side)) for at, size, side in zip(corner, pixels.shape[1:], (tall, wide), strict=True))
+    pasted[:, top : top + tall, left : left + wide] = patch
     return pasted
-
-
-def _asked(network: Any, pictures: list[Image.Image], device: str) -> np.ndarray:
-    chunks = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
-    return np.concatenate([probabilities(describe(network, chunk, {}, device=device)["logits"]) for chunk in chunks])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from atlas.activations.assemble import probabilities
 from atlas.activations.attribution import place_attributions
-from atlas.activations.few import describe
+from atlas.activations.few import logits_of
 from atlas.activations.gradients import check_logits
 from atlas.errors import AtlasError
 from atlas.models.layers import find_layer
@@ -38,7 +38,8 @@ def removal(
 
     `images` are rows, or how many to draw of those that are decoded. The places are those of one `layer`, ordered by what
     they argue for (attribution to the predicted logit); a share of them is painted in the mean colour of the image, each
-    with the rectangle of pixels that it lies over, those that argue ``most`` first, ``least`` first, or at ``random``.
+    with the rectangle of the network's input that it lies over: those first that argue ``most``, or ``least``, or at
+    ``random``.
     Columns: image, order, share, probability (of the output first predicted), kept (whether it is predicted still). Needs
     torch. A layer of a single place and a network without logits raise AtlasError. The deletion test of Petsiuk, Das and
     Saenko, "RISE", BMVC 2018.
@@ -76,7 +77,8 @@ def _of_one(
     atlas: Atlas, network: Any, layer: str, row: int, shares: Sequence[float], chance: np.random.Generator, device: str
 ) -> list[tuple[int, str, float, float, bool]]:
     picture = atlas.seeing.picture(row)
-    asked = int(describe(network, [picture], {}, device=device)["logits"][0].argmax())
+    pixels = network.preprocess.array(picture)
+    asked = int(logits_of(network, [pixels], device=device)[0].argmax())
     argued = place_attributions(network, picture, [layer], outputs=[asked], device=device)[layer][0]
     if argued.size < 2:
         raise AtlasError(f"layer {layer} has a single place: name one whose maps have several")
@@ -84,8 +86,8 @@ def _of_one(
     orders = {"most": np.argsort(-flat, kind="stable"), "random": chance.permutation(flat.size)}
     orders["least"] = orders["most"][::-1]
     steps = [(order, share) for order in ORDERS for share in shares]
-    covered = [painted(picture, _mask(argued.shape, orders[order], share)) for order, share in steps]
-    chances = probabilities(describe(network, covered, {}, device=device)["logits"])
+    covered = [painted(pixels, _mask(argued.shape, orders[order], share)) for order, share in steps]
+    chances = probabilities(logits_of(network, covered, device=device))
     return [
         (row, order, float(share), float(own[asked]), bool(own.argmax() == asked))
         for (order, share), own in zip(steps, chances, strict=True)
@@ -98,10 +100,9 @@ def _mask(shape: tuple[int, ...], order: np.ndarray, share: float) -> np.ndarray
     return taken.reshape(shape)
 
 
-def painted(picture: Image.Image, taken: np.ndarray) -> Image.Image:
-    """Return an image with the rectangles under the places `taken`, bool [y, x], in the image's own mean colour."""
-    pixels = np.asarray(picture).copy()
-    over = np.asarray(Image.fromarray(taken).resize(picture.size, Image.Resampling.NEAREST))
-    mean = pixels.reshape(-1, *pixels.shape[2:]).mean(axis=0).round().astype(pixels.dtype)
-    pixels[over] = mean
-    return Image.fromarray(pixels)
+def painted(pixels: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Return an image [rgb, y, x] with the rectangles under the places `taken`, bool [y, x], in its own mean colour."""
+    over = np.asarray(Image.fromarray(taken).resize(pixels.shape[:0:-1], Image.Resampling.NEAREST))
+    found = pixels.copy()
+    found[:, over] = pixels.reshape(len(pixels), -1).mean(axis=1).round().astype(pixels.dtype)[:, None]
+    return found

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import atlas
 from atlas.activations.assemble import probabilities
-from atlas.activations.few import describe
+from atlas.activations.few import logits_of
 from atlas.arguing import attribute
 from atlas.errors import AtlasError
 from atlas.pasting import CORNERS, cut_out, cut_patches, with_patch
@@ -19,23 +18,22 @@ from tests import tiny
 def placed(world, tmp_path_factory: pytest.TempPathFactory) -> atlas.Atlas:
     """The tiny world with a layer recorded at one place of each image, attributed."""
     made = atlas.build(
-        tiny.MODEL, str(world / "images"), cache=tmp_path_factory.mktemp("pasting") / "tiny", layers=["pool=positions:1", "logits"],
-        layouts=["pca:pool"], network={"weights": world / "weights.safetensors"},
+        tiny.MODEL, str(world / "images"), cache=tmp_path_factory.mktemp("pasting") / "tiny", layouts=["pca:pool"],
+        layers=["pool=positions:1", "logits"], network={"weights": world / "weights.safetensors"},
     )  # fmt: skip
     return attribute(made, ["pool"])
 
 
 def test_a_patch_is_the_square_around_its_place_moved_into_the_image_and_lands_in_its_corner() -> None:
-    pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
-    picture = Image.fromarray(pixels)
-    patch = cut_out(picture, np.array([0.5, 0.5]), 0.5)
-    assert (np.asarray(patch) == pixels[3:9, 5:11]).all()
-    assert (np.asarray(cut_out(picture, np.array([0.0, 1.0]), 0.5)) == pixels[:6, 10:]).all()
+    pixels = np.arange(3 * 12 * 16, dtype=np.uint16).reshape(3, 12, 16)
+    patch = cut_out(pixels, np.array([0.5, 0.5]), 0.5)
+    assert (patch == pixels[:, 3:9, 5:11]).all()
+    assert (cut_out(pixels, np.array([0.0, 1.0]), 0.5) == pixels[:, :6, 10:]).all()
     for y, x in CORNERS:
-        pasted = np.asarray(with_patch(picture, patch, (y, x)))
+        pasted = with_patch(pixels, patch, (y, x))
         top, left = (6 if y else 0), (10 if x else 0)
-        assert (pasted[top : top + 6, left : left + 6] == np.asarray(patch)).all()
-        assert (pasted == pixels).all(axis=2).sum() >= 12 * 16 - 36
+        assert (pasted[:, top : top + 6, left : left + 6] == patch).all()
+        assert (pasted == pixels).all(axis=0).sum() >= 12 * 16 - 36
 
 
 def test_every_share_is_what_the_network_says_of_the_pasted_images(placed: atlas.Atlas) -> None:
@@ -51,8 +49,8 @@ def test_every_share_is_what_the_network_says_of_the_pasted_images(placed: atlas
     for row, (_, _, patch) in zip(table.itertuples(), cut, strict=True):
         flips = np.empty((len(rows), 4), bool)
         for at, image in enumerate(rows.tolist()):
-            own = placed.seeing.picture(image).convert("RGB")
-            logits = describe(placed.network(), [with_patch(own, patch, corner) for corner in CORNERS], {})["logits"]
+            own = placed.network().preprocess.array(placed.seeing.picture(image))
+            logits = logits_of(placed.network(), [with_patch(own, patch, corner) for corner in CORNERS])
             flips[at] = probabilities(logits).argmax(axis=1) == other
         assert row.static == pytest.approx(flips.mean(axis=0).max()) and row.dynamic == pytest.approx(
             flips.any(axis=1).mean()

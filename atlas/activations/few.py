@@ -46,6 +46,21 @@ def describe(
     return outputs(network, stack(pixels), wanted, image_ids=ids, seed=seed, device=find_device(device), precision="float32")
 
 
+def logits_of(network: Network, arrays: Sequence[np.ndarray], *, device: str = "cpu", batch_size: int = 256) -> np.ndarray:
+    """Return the logits of images as the network takes them, uint8 [rgb, y, x] each, in float32: float32 [image, output].
+
+    They are those of `Preprocess.array`, perhaps changed since; so places of a layer lie over all of them.
+    """
+    found = []
+    for start in range(0, len(arrays), batch_size):
+        chunk = stack(list(arrays[start : start + batch_size]))
+        ids = [""] * len(chunk)  # no positions are drawn
+        found.append(
+            outputs(network, chunk, {}, image_ids=ids, seed=0, device=find_device(device), precision="float32")["logits"]
+        )
+    return np.concatenate(found)
+
+
 def outputs(
     network: Network,
     array: np.ndarray,
