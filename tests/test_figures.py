@@ -374,3 +374,60 @@ def test_a_run_that_diverged_leaves_the_others_drawn(tmp_path: Path) -> None:
     figures.save(figure, tmp_path / "x.svg")
     assert [len(line.get_ydata()) for line in figure.axes[2].lines] == [5, 0]
     assert "mathdefault" not in (tmp_path / "x.svg").read_text("utf-8")
+
+
+def a_map(count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    chance = np.random.default_rng(seed)
+    return chance.normal(size=(count, 2)), chance.integers(-1, 3, count)
+
+
+def test_maps_side_by_side_show_every_point_in_its_classes_colour_and_ring_the_marked_ones() -> None:
+    xy, codes = a_map()
+    colours = ["#ff0000", "#00ff00", "#0000ff", "#888888"]
+    rows = [
+        [figures.Map("one", xy, codes, ["words"], np.array([3, 4])), figures.Map("two", xy, codes)],
+        [figures.Map("3", xy, codes)],
+    ]
+    drawn = figures.maps_figure(rows, ["a", "b", "c"], colours, title="maps", note="a note")
+    assert len(drawn.axes) == 3
+    points, rings = drawn.axes[0].collections
+    assert len(points.get_offsets()) == 60 and len(rings.get_offsets()) == 2
+    shown = dict(zip(map(tuple, np.asarray(points.get_offsets())), points.get_facecolors()[:, :3].tolist(), strict=True))
+    assert all(
+        shown[tuple(at)] == [int(colours[code][k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        for at, code in zip(xy, codes, strict=True)
+    )
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["a", "b", "c"]
+    with pytest.raises(AtlasError, match="a figure of no maps"):
+        figures.maps_figure([[]], ["a"], colours, title="", note="")
+
+
+def test_names_beside_dots_lie_in_their_panel_and_on_no_other_name() -> None:
+    table = pd.DataFrame({"class": [f"class {k}" for k in range(8)], "spread": [1, 1.01, 1.02, 2, 2, 2.01, 3, 3.4],
+                          "error": [0.1, 0.1, 0.11, 0.3, 0.31, 0.3, 0.2, 0.9]})  # fmt: skip
+    drawn = figures.against_figure(
+        {"net": table}, x="spread", y="error", words=("spread", "error"), notes={}, title="", note=""
+    )
+    drawn.canvas.draw()
+    panel = drawn.axes[0].get_window_extent()
+    boxes = [text.get_window_extent() for text in drawn.axes[0].texts if text.get_text().startswith("class")]
+    assert len(boxes) == 8 and all(panel.x0 <= box.x0 and box.x1 <= panel.x1 for box in boxes)
+    overlaps = sum(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
+    assert overlaps == 0
+
+
+def test_what_places_cost_and_a_path_across_a_map_are_drawn_as_given() -> None:
+    table = pd.DataFrame({"order": ["most", "most", "random", "random", "least", "least"], "share": [0, 0.5] * 3,
+                          "probability": [0.9, 0.2, 0.9, 0.5, 0.9, 0.8]})  # fmt: skip
+    lines = figures.removal_figure({"net": table}, title="", note="").axes[0].lines
+    assert [line.get_ydata().tolist() for line in lines] == [[0.9, 0.2], [0.9, 0.5], [0.9, 0.8]]
+    xy, codes = a_map()
+    tile = np.zeros((8, 8, 3), np.uint8)
+    stops = [figures.Stop(tile, [tile, tile], k / 4, 1 - k / 4, f"stop {k}") for k in range(5)]
+    options: dict[str, Any] = {"xy": xy, "codes": codes, "colours": ["red", "green", "blue", "grey"], "names": ("a", "b"),
+                               "title": "", "note": ""}  # fmt: skip
+    drawn = figures.path_figure(stops, line=xy[:5], cosines=np.full(4, 0.9), **options)
+    assert len(drawn.axes) == 1 + 5 * 3 + 1 and np.asarray(drawn.axes[0].lines[0].get_xydata()).tolist() == xy[:5].tolist()
+    assert drawn.axes[-1].lines[0].get_ydata().tolist() == [0, 0.25, 0.5, 0.75, 1]
+    with pytest.raises(AtlasError, match="a path of 1 cells"):
+        figures.path_figure(stops[:1], line=xy[:1], cosines=np.empty(0), **options)

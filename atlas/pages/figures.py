@@ -20,12 +20,17 @@ from atlas.pages.figures_maps import maps_sheet
 from atlas.pages.figures_patterns import patterns_heatmap
 from atlas.pages.figures_preferred import preferred_sheet
 from atlas.pages.figures_propagation import propagation_strip
+from atlas.pages.figures_scatter import Map, against_figure, maps_figure, removal_figure
 from atlas.pages.figures_sheet import contact_sheet
 from atlas.pages.figures_style import SUFFIXES, save
+from atlas.pages.figures_transition import Stop, path_figure
 from atlas.pages.figures_volume import volume_figure
 
 __all__ = [
     "SUFFIXES",
+    "Map",
+    "Stop",
+    "against_figure",
     "architecture",
     "blocks_heatmap",
     "breaking_figure",
@@ -35,13 +40,16 @@ __all__ = [
     "first_figure",
     "image_graph",
     "levels_figure",
+    "maps_figure",
     "maps_sheet",
     "matrices_figure",
+    "path_figure",
     "pattern_figure",
     "patterns_heatmap",
     "preferred_sheet",
     "probes_figure",
     "propagation_strip",
+    "removal_figure",
     "save",
     "scalings_figure",
     "shares_figure",
