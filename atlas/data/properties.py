@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image
 
 MEASURED = 1  # version of what is measured: raised when a value can differ
+DIGITS = 4  # decimals that a column keeps: a quarter of a grey value is 0.001
 EDGE = 256  # pixels of the longer side at which a larger image is measured, so that sharpness is of one scale
 STEEP = 0.08  # of the range of grey values per pixel, from which a place counts as an edge
 COLOURED = 0.02  # mean chroma below which an image has no hue: JPEG's own colour noise is about that
@@ -84,4 +85,4 @@ def table(measured: Iterable[dict[str, float] | None]) -> pd.DataFrame:
     """Return the properties of many images as columns, missing for None: an image that does not decode."""
     nothing = dict.fromkeys(PROPERTIES, np.nan)
     rows = [one or nothing for one in measured]
-    return pd.DataFrame(rows, columns=list(PROPERTIES)).astype(np.float32)
+    return pd.DataFrame(rows, columns=list(PROPERTIES)).round(DIGITS).astype(np.float32)

@@ -66,6 +66,7 @@ export class VolumeSlices {
       pixels.data.set(shown, 4 * (at[down] * wide + at[right]));
     }
     context.putImageData(pixels, 0, 0);
+    this.slider.style.setProperty("--at", `${(100 * this.at[this.axis]) / Math.max(1, this.count(this.axis) - 1)}%`);
     this.words.textContent = this.said(right, down);
     canvas.setAttribute("aria-label", this.words.textContent);
   }
