@@ -196,7 +196,7 @@ def _layer(
         if own is not None and size is not None:
             rectified = np.maximum(maps, 0) if Functional.parse(own.functional).after_relu else maps
             nearest = nearest_places(own.cells, rectified, whole, size=size)
-        return LayerPlaces(layer, magnitude, argued, total, nearest)
+        return LayerPlaces(layer, magnitude, argued, total, nearest, np.asarray(whole, np.float32))
 
 
 def _argued(

@@ -13,7 +13,7 @@ from atlas.atlas import Atlas, open_atlas
 from atlas.maps.cell_looks import usual_label
 from atlas.maps.records import Cells
 from atlas.pages.colours import NONE, class_colours
-from atlas.patterns.propagation import LayerPlaces, NearestCells, rank_of
+from atlas.patterns.propagation import LayerPlaces, NearestCells, rank_of, strongest
 from atlas.propagated import best
 from atlas.propagating import Propagation, propagation
 
@@ -34,7 +34,8 @@ def propagate(
     """Return what each layer makes of one image, place by place, as plain values; `out` names a picture of it as a strip.
 
     ``layers`` has per layer ``size`` (y, x), ``magnitude`` [y][x], ``argues`` (by output's name) with ``places`` [y][x],
-    ``total`` and ``rank``, ``best`` (the outputs it argues for most), and ``cells``: those that its places are most like.
+    ``total`` and ``rank``, ``best`` (the outputs it argues for most), ``cells``: those that its places are most like, and
+    ``units``: the strongest ones of the whole image, with their values.
     Errors as of `atlas.propagating.propagation`.
     """
     from atlas.pages import figures
@@ -76,6 +77,7 @@ def told(found: Propagation, layer: LayerPlaces) -> dict[str, Any]:
         "of": len(layer.total),
         "best": [{"output": found.outputs[output], "total": _number(layer.total[output])} for output in best(layer.total)],
         "cells": None if layer.nearest is None else _cells(found, layer.layer, layer.nearest),
+        "units": [{"unit": unit, "value": _number(layer.whole[unit])} for unit in strongest(layer.whole)],
     }
 
 
@@ -147,6 +149,7 @@ def column(found: Propagation, layer: LayerPlaces, shape: str) -> Column:
         colours=[] if near is None else cell_colours(near.cells),
         cell=-1 if near is None else near.whole, cell_words=cell_words(found, layer),
         bars=[(found.outputs[output], float(layer.total[output]), output in found.asked) for output in best(layer.total)],
+        units=strongest(layer.whole),
         ranks=[f"rank {rank_of(layer.total, o)} of {len(layer.total)}: {found.outputs[o]}" for o in found.asked],
     )  # fmt: skip
 

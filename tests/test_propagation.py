@@ -22,7 +22,7 @@ from atlas.maps.records import Cells
 from atlas.pages import figures
 from atlas.pages.colours import RIGHT, WRONG
 from atlas.pages.figures_propagation import Column, diverging, grid_picture
-from atlas.patterns.propagation import finest, magnitudes, nearest_places, rank_of
+from atlas.patterns.propagation import finest, magnitudes, nearest_places, rank_of, strongest
 from atlas.propagating import _argued, own_cells, propagation
 from atlas.strip import propagate
 from atlas.tables import LEAST_SCORE
@@ -79,6 +79,10 @@ def test_places_are_those_of_brute_force(drawn):
             assert np.allclose(layer.argued[which], argued, atol=1e-4), layer.layer
             assert np.isclose(layer.total[output], argued.sum(), atol=1e-3)
     for layer in found.layers:
+        mean = taken[layer.layer][0].detach().numpy().reshape(len(layer.whole), -1).mean(axis=1)
+        assert np.allclose(layer.whole, mean, atol=1e-5)
+        units = strongest(layer.whole)
+        assert units == [unit for unit in np.argsort(-mean, kind="stable")[:5] if mean[unit] > 0]
         length = np.linalg.norm(taken[layer.layer][0].detach().numpy().reshape(-1, *layer.size), axis=0)
         assert np.allclose(layer.magnitude, length / length.max(), atol=1e-5) and layer.magnitude.max() == 1
 

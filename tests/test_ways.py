@@ -102,7 +102,12 @@ def test_of_many_places_every_nth_is_shown_and_said(drawn):
     (layer,) = found.layers
     rng = np.random.default_rng(0)
     wide = type(layer)(
-        layer.layer, rng.random((70, 40), np.float32), rng.normal(size=(1, 70, 40)).astype(np.float32), layer.total, None
+        layer.layer,
+        rng.random((70, 40), np.float32),
+        rng.normal(size=(1, 70, 40)).astype(np.float32),
+        layer.total,
+        None,
+        layer.whole,
     )
     told, body = packed(type(found)(**{**vars(found), "layers": [wide]}))
     (seen,) = unpacked(told, body)["layers"]

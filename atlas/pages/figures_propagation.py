@@ -22,7 +22,7 @@ from atlas.pages.figures_style import FAINT, INK, LINE, heading, place, shortene
 PANEL, GAP, MARGIN = 2.1, 0.28, 0.25  # inches
 TOP, HEAD, UNDER = 0.82, 0.44, 0.24  # inches: of the title, of a column's name, of a line under a panel
 NOTE = 0.16  # inches of a further line of the note
-CELL, BARS = 0.8, 1.4  # inches: of the nearest cell, of the bars
+CELL, BARS, UNITS = 0.8, 1.4, 0.2  # inches: of the nearest cell, of the bars, of the line under them
 MOST_PLACES = 28  # along a side of an activation grid: more are smaller than can be seen, and every n-th is shown
 DOTS = 600  # pixels along a side of a drawn grid, about twice what the panel has
 PALE = 0.55  # how much the image under an attribution is faded to white
@@ -46,6 +46,7 @@ class Column:
     cell_words: Sequence[str]
     bars: Sequence[tuple[str, float, bool]]  # what it argues for most: name, how much, whether it is one of those asked
     ranks: Sequence[str]
+    units: Sequence[int] = ()  # the strongest ones
 
 
 @styled
@@ -86,7 +87,7 @@ def _tops(asked: int, lower: float) -> list[float]:
     rows = [TOP + lower + HEAD + number * (PANEL + UNDER) for number in range(asked + 1)]
     cell = rows[-1] + PANEL + UNDER + 0.1
     bars = cell + CELL + 0.22
-    return [*rows, cell, bars, bars + BARS + 0.36]
+    return [*rows, cell, bars, bars + BARS + 0.36 + UNITS]
 
 
 def _image(figure: Figure, picture: np.ndarray, caption: Sequence[str], wrong: bool, top: float) -> None:
@@ -103,7 +104,8 @@ def _names(figure: Figure, asked: Sequence[str], tops: Sequence[float]) -> None:
     grid = ["activation grid:", "each place as its nearest icon,", "without icons as the usual class", "of its nearest cell"]
     cell = ["nearest cell of the whole image", "on the layer's own map:", "usual class and its share"]
     rows = [*([f"what argues for {name}"] for name in asked[1:]), grid, cell, ["what the whole layer argues for"]]
-    for number, (lines, top) in enumerate(zip(rows, tops[1:], strict=False), 1):
+    under = [["its strongest units"]]
+    for number, (lines, top) in enumerate(zip([*rows, *under], [*tops[1:-1], tops[-2] + BARS], strict=False), 1):
         lower = 0.75 if number <= len(asked) else 0.0  # beside the middle of a panel, below the caption of the image
         axes = place(figure, MARGIN, top + lower, PANEL, 0.9)
         axes.set_axis_off()
@@ -130,6 +132,10 @@ def _column(figure: Figure, column: Column, picture: np.ndarray, left: float, to
         _below(axes, f"one place in {step}×{step} is shown", 0, color=FAINT, fontsize=8)
     _nearest(figure, column, left, tops[-3])
     _bars(place(figure, left, tops[-2], PANEL, BARS), column)
+    units = place(figure, left, tops[-2] + BARS, PANEL, UNITS)
+    units.set_axis_off()
+    told = ", ".join(map(str, column.units)) or "none"
+    units.text(0, 0.4, shortened(f"units {told}", round(PANEL * LETTERS)), va="center", fontsize=8, color=FAINT)
 
 
 def _shape(column: Column, most: float) -> str:

@@ -36,6 +36,7 @@ class LayerPlaces:
     argued: np.ndarray  # float32 [which, y, x]: what each place adds to the logits asked for
     total: np.ndarray  # float32 [output]: what the whole layer argues for, each logit's
     nearest: NearestCells | None  # None for a layer without cells
+    whole: np.ndarray  # float32 [unit]: the image's own vector, each unit by the layer's functional
 
     @property
     def size(self) -> tuple[int, int]:
@@ -74,6 +75,12 @@ def nearest_places(cells: Cells, maps: np.ndarray, whole: np.ndarray, *, size: i
     found, cosine = np.where(active, found, np.int32(-1)), np.where(active, cosine, np.float32(np.nan))
     grid = tall, wide
     return NearestCells(cells, size, found[:-1].reshape(grid), cosine[:-1].reshape(grid), int(found[-1]), float(cosine[-1]))
+
+
+def strongest(whole: np.ndarray, count: int = 5) -> list[int]:
+    """Return the units of greatest activation, the greatest first, at most `count`; none that is not above zero."""
+    order = np.argsort(-np.asarray(whole, np.float64), kind="stable")[:count]
+    return [int(unit) for unit in order if whole[unit] > 0]
 
 
 def rank_of(total: np.ndarray, output: int) -> int:
