@@ -59,7 +59,7 @@ class Size:
     removed: int  # images whose places are taken away, per network
 
 
-FULL = Size(5000, None, 6, 128, GRIDS, 96, 150)
+FULL = Size(5000, None, 6, 128, GRIDS, 96, 100)
 QUICK = Size(600, 3000, 2, 64, (8,), 8, 8)
 
 
