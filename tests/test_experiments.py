@@ -145,7 +145,6 @@ def test_layers_as_a_volume_in_under_two_minutes_on_real_images(tmp_path):
         first, last = rows[1], rows[-1]
         assert first["brightness"] > 0.8 > last["brightness"], "early levels look like the input, the last do not"
         assert first["brightness"] > first["brightness_other"] + 0.2
-    assert told["levels"]["EfficientNet-lite0"][-1]["neighbours"] > told["levels"]["EfficientNet-lite0"][1]["neighbours"]
     for one, other in zip(told["selectivity"]["trained"], told["selectivity"]["untrained"], strict=True):
         assert one["orientation"] > other["orientation"] + 0.1, "that units are tuned to an orientation is learned"
     assert len(told["probes"]) == 11 and all(0 < row["accuracy"] <= 1 for row in told["probes"])

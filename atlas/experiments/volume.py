@@ -107,15 +107,13 @@ def opened(setting: Setting, found: Found, images: Any) -> Atlas:
 
 
 def described(atlas: Atlas) -> dict[str, Any]:
-    """Return what the images are, and how many of them the classifier has right."""
-    said = atlas.predictions
+    """Return what the images are, and how many of them the classifier has right, where that is defined."""
+    said, record = atlas.predictions, atlas.image_record
+    right, accuracy = (said.right, said.accuracy) if said is not None and said.map.complete else (np.zeros(0), {})
+    shares = [float((right[record.codes == code] == 1).mean()) for code in range(len(record.labels))] if len(right) else []
     return {
-        "title": atlas.image_record.title, "images": len(atlas.image_record), "labels": atlas.image_record.labels,
-        "accuracy": said.accuracy if said and said.map.complete else {},
-        "classes": {} if said is None else {
-            label: float((said.right[atlas.image_record.codes == code] == 1).mean())
-            for code, label in enumerate(atlas.image_record.labels)
-        },
+        "title": record.title, "images": len(record), "labels": record.labels,
+        "accuracy": accuracy, "classes": dict(zip(record.labels, shares, strict=False)),
     }  # fmt: skip
 
 
