@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -16,9 +15,9 @@ from scipy.stats import spearmanr
 
 import atlas
 from atlas.data.named import known
-from atlas.errors import AtlasError
-from atlas.experiments import EXPERIMENTS, lite0
+from atlas.experiments import EXPERIMENTS
 from atlas.experiments.atlas_measures import follows
+from atlas.experiments.imagenet import write_class_map
 from atlas.experiments.volume_sets import CLASSES, class_map
 from atlas.pages.view import View
 from atlas.patterns.courses import ORDERS
@@ -71,16 +70,9 @@ def test_how_one_column_follows_another_is_spearmans_rho_and_the_share_of_permut
 
 
 def test_the_class_map_of_efficientnet_names_each_output_once_and_every_class_of_cifar10(tmp_path):
-    table = pd.read_csv(lite0.write_class_map(tmp_path / "new" / "map.csv"))
+    table = pd.read_csv(write_class_map(tmp_path / "new" / "map.csv"))
     assert table["output"].is_unique and table["output"].between(0, 999).all()
     assert list(table["label"].unique()) == list(known("cifar10").labels)
-
-
-def test_efficientnet_without_its_packages_says_how_to_have_them(tmp_path, monkeypatch):
-    monkeypatch.setenv(lite0.FOLDER, str(tmp_path))
-    monkeypatch.setattr("sys.path", [path for path in sys.path if "packages" not in Path(path).name or "site" in path])
-    with pytest.raises(AtlasError, match="`atlas demo atlas` fetches it, or set ATLAS_PACKAGES to the folder where it lies"):
-        lite0.factory()
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ import pandas as pd
 
 from atlas.arguing import attribute, make_cells
 from atlas.atlas import Atlas
-from atlas.experiments import Setting, lite0, markdown_tables
+from atlas.experiments import Setting, markdown_tables
 from atlas.experiments.atlas_figures import draw
 from atlas.experiments.atlas_measures import (
     Network,
@@ -25,6 +25,8 @@ from atlas.experiments.atlas_measures import (
 )
 from atlas.experiments.atlas_nearest import nearest_right
 from atlas.experiments.deep import data_of
+from atlas.experiments.imagenet import write_class_map
+from atlas.experiments.networks import efficientnet_lite0
 from atlas.iconing import icons
 from atlas.models import reference
 from atlas.models.preprocess import Preprocess
@@ -60,7 +62,7 @@ class Size:
 
 
 FULL = Size(5000, None, 6, 128, GRIDS, 96, 100)
-QUICK = Size(600, 3000, 2, 64, (8,), 8, 8)
+QUICK = Size(300, 3000, 2, 64, (8,), 8, 8)
 
 
 def run(setting: Setting) -> Atlas:
@@ -117,11 +119,11 @@ def trained(setting: Setting, size: Size) -> Path:
 def built(setting: Setting, folder: Path, size: Size) -> Atlas:
     """Return the atlas of both networks: layouts, attributions, cells, and icons of conv6."""
     root = setting.folder("atlas-cifar10")
-    spec = lite0.fetch(setting.cache, setting.progress)
-    classes = lite0.write_class_map(setting.cache / "packages" / "lite0-cifar10.csv")
+    found = efficientnet_lite0(setting.cache, setting.progress)
+    classes = write_class_map(setting.out / "imagenet-cifar10.csv")
     build(
-        spec, IMAGES, cache=root, layers=LITE0.layers, layouts=LITE0.layouts, limit=size.images, class_map=classes,
-        network={"input_size": size.edge}, title="CIFAR-10, test images", progress=setting.progress,
+        found.spec, IMAGES, cache=root, layers=LITE0.layers, layouts=LITE0.layouts, limit=size.images, class_map=classes,
+        network=found.options | {"input_size": size.edge}, title="CIFAR-10, test images", progress=setting.progress,
     )  # fmt: skip
     build(f"atlas:{folder}", into=root, layers=CONV6.layers, layouts=CONV6.layouts, progress=setting.progress)
     for one in (LITE0, CONV6):

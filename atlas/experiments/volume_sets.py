@@ -9,18 +9,11 @@ from PIL import Image
 
 from atlas.data import fetching, named
 from atlas.experiments import Setting
+from atlas.experiments.imagenet import OUTPUTS, write_class_map
 from atlas.experiments.networks import kept
 
 CLASSES = ("airplane", "automobile", "bird", "dog", "ship")
-IMAGENET = {  # label → outputs that are it, as runs of ImageNet's order: from, to and including
-    "airplane": ((404, 404), (895, 895)),  # airliner, warplane
-    "automobile": ((407, 407), (436, 436), (468, 468), (511, 511), (609, 609), (627, 627), (656, 656), (661, 661),
-                   (751, 751), (817, 817)),  # ambulance, wagon, cab, convertible, jeep, limousine, minivan, Model T, racer
-    "bird": ((7, 24), (80, 100), (127, 146)),
-    "dog": ((151, 268),),
-    "ship": ((403, 403), (472, 472), (484, 484), (510, 510), (554, 554), (576, 576), (625, 625), (628, 628), (724, 724),
-             (780, 780), (814, 814), (833, 833), (871, 871), (914, 914)),  # carrier, canoe, catamaran … trimaran, yawl
-}  # fmt: skip
+MORE = {"automobile": (407,), "ship": (472, 576, 833)}  # what counts too: ambulance; canoe, gondola, submarine
 PYVISION = ("pyvision_toolkit==1.3.6", "216587b4d9ce273a5eca99fbdd4b03d2ff0300244d3b03a6e00200eba86b40ae")
 FACES, OTHERS = "pyvision/data/csuScrapShots/", "pyvision/data/nonface/"
 
@@ -44,15 +37,8 @@ def photographs(setting: Setting, each: int) -> Path:
 
 def class_map(folder: Path) -> Path:
     """Write which outputs of an ImageNet network are which of CIFAR-10's labels; return the file."""
-    path = folder / "imagenet-cifar10.csv"
-    rows = [
-        f"{output},{label}"
-        for label, spans in IMAGENET.items()
-        for first, last in spans
-        for output in range(first, last + 1)
-    ]
-    path.write_text("\n".join(["output,label", *rows]) + "\n", "utf-8")
-    return path
+    outputs = {label: sorted((*OUTPUTS[label], *MORE.get(label, ()))) for label in CLASSES}
+    return write_class_map(folder / "imagenet-cifar10.csv", outputs)
 
 
 def faces(setting: Setting) -> dict[str, Path]:
