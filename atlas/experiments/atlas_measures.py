@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ import pandas as pd
 from atlas.activations.assemble import probabilities
 from atlas.argued import cells as cells_record
 from atlas.atlas import Atlas
+from atlas.errors import AtlasError
 from atlas.maps.cell_paths import smoothest_path, steps
+from atlas.maps.records import Cells
 from atlas.progress import Progress
 
 SHUFFLES = 2000
@@ -111,13 +114,12 @@ def _labels_said(atlas: Atlas) -> np.ndarray:
 
 
 def path(one: Network, atlas: Atlas, grid: int) -> dict[str, Any]:
-    """Return the smoothest path between the two classes that mix most, held against its cells in random order."""
-    mixing = atlas.spread(one.descriptor)
-    most = mixing.iloc[int(np.nanargmax(mixing["share"].to_numpy(float)))]
-    first, second = str(most["class"]), str(most["mixes_with"])
+    """Return the smoothest path between the two classes that mix most, held against its cells in random order.
+
+    Of classes that lie on different islands of the map, or have no cell of their own, the next that mix most are taken.
+    """
     cells, table = cells_record(atlas, one.descriptor), atlas.cells(one.descriptor, size=grid)
-    ends = [_end(table, label) for label in (first, second)]
-    way = smoothest_path(cells, *ends, size=grid)
+    first, second, way = _joined(atlas.spread(one.descriptor), cells, table, grid)
     cosine, chance = float(steps(cells, way).mean()), np.random.default_rng(SEED)
     shuffled = np.array([steps(cells, chance.permutation(way)).mean() for _ in range(SHUFFLES)])
     said = class_probabilities(atlas, one.logits)
@@ -135,10 +137,21 @@ def path(one: Network, atlas: Atlas, grid: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _end(table: pd.DataFrame, label: str) -> int:
-    """Return the cell to begin or end at: of those whose usual label it is, the one with the most images of it."""
+def _joined(mixing: pd.DataFrame, cells: Cells, table: pd.DataFrame, grid: int) -> tuple[str, str, np.ndarray]:
+    """Return the first two classes, by how much they mix, that a path joins, and the path."""
+    for row in mixing.sort_values("share", ascending=False).to_dict("records"):
+        first, second = str(row["class"]), str(row["mixes_with"])
+        ends = [_end(table, label) for label in (first, second)]
+        if None not in ends:
+            with contextlib.suppress(AtlasError):  # on different islands
+                return first, second, smoothest_path(cells, *(int(end) for end in ends if end is not None), size=grid)
+    raise AtlasError(f"no two classes that mix are joined by a path on the grid of {grid}: give more images")
+
+
+def _end(table: pd.DataFrame, label: str) -> int | None:
+    """Return the cell to begin or end at: of those whose usual label it is, the one with the most images of it, or None."""
     own = table[(table["label"] == label) & ~table["few"]]
-    return int(own["cell"].to_numpy()[int((own["purity"] * own["points"]).to_numpy(float).argmax())])
+    return int(own["cell"].to_numpy()[int((own["purity"] * own["points"]).to_numpy(float).argmax())]) if len(own) else None
 
 
 def class_probabilities(atlas: Atlas, logits: str) -> np.ndarray:
