@@ -168,7 +168,7 @@ def layers(
 @early
 def train(
     net: Annotated[str, typer.Argument(help="conv4, conv6, residual-mlp or residual-cnn.")],
-    dataset: Annotated[str, typer.Argument(help="fashion-mnist, mnist or cifar10.")],
+    dataset: Annotated[str, typer.Argument(help="fashion-mnist, mnist, cifar10, faces or celeba.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for weights, recipe, history and curves.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
@@ -462,6 +462,39 @@ def film(
         seconds_per_page=seconds_per_page, progress=progress(),
     )  # fmt: skip
     tell(answer, as_json=as_json, text=text_film)
+
+
+@app.command()
+@early
+def responses(
+    atlas: AtlasArgument,
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="[ROW|ID]...", help="Images; default: as many of each class.")
+    ] = None,
+    layer: Annotated[list[str] | None, typer.Option("--layer", "-l", help="Only this layer; repeat.")] = None,
+    most: Annotated[int | None, typer.Option(help="Images of each class; default: 100 shared by the classes.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--class", help="Only images of this class; repeat.")] = None,
+    network: NetworkOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="A sheet, images down and units across; of one image the maps of every unit."),
+    ] = None,
+    film: Annotated[Path | None, typer.Option("--film", help="A film of the maps, a frame per image: WebP or MP4.")] = None,
+    table: Annotated[Path | None, typer.Option("--table", help="A row per image and unit: CSV or Parquet.")] = None,
+    seconds: Annotated[float, typer.Option(help="How long the film shows an image.")] = 1.0,
+    width: Annotated[int, typer.Option(help="Pixels of the film's width.")] = 1200,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Show what all units of all recorded layers answer to images of each class, held-out ones first."""
+    from atlas.response_sheet import responses as run
+    from atlas.tables_inside import text_responses
+
+    answer = run(
+        atlas, images or (), layers=layer or (), most=most, classes=label or (), network=network, out=out, film=film,
+        table=table, seconds=seconds, width=width, device=device, progress=progress(),
+    )  # fmt: skip
+    tell(answer, as_json=as_json, text=text_responses)
 
 
 @app.command()

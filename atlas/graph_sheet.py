@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from atlas.atlas import Atlas, open_atlas
+from atlas.errors import AtlasError
 from atlas.graphing import image_rows, nodes
 from atlas.maps.graph import K, crossing_pairs, degrees, told_communities
 from atlas.maps.records import Graph
@@ -85,20 +86,27 @@ def write_picture(atlas: Atlas, found: Graph, path: Path) -> None:
     from atlas.data.thumbnails import thumbnail
     from atlas.pages import figures
 
-    rows, images = image_rows(atlas, found), atlas.image_record
-    codes = images.codes[rows]
+    linked = np.flatnonzero(degrees(found) > 0)  # a node without an edge has no place of its own
+    if not len(linked):
+        raise AtlasError(
+            f"no two images are among each other's {found.k} nearest: there is no edge to draw; give a larger k"
+        )
+    rows, images = image_rows(atlas, found)[linked], atlas.image_record
+    codes, edges = images.codes[rows], np.searchsorted(linked, np.asarray(found.edges))
     palette = [*class_colours(len(images.labels), np.unique(codes[codes >= 0]).tolist()), NONE]
-    ends = codes[np.asarray(found.edges)]
+    ends = codes[edges]
     share = found.homophily.get("label", {}).get("share")
+    alone = len(found.points) - len(linked)
     figures.save(
         figures.image_graph(
-            np.asarray(found.xy), np.asarray(found.edges), lambda node: thumbnail(images, int(rows[node])),
+            np.asarray(found.xy)[linked], edges, lambda node: thumbnail(images, int(rows[node])),
             crossing=(ends >= 0).all(axis=1) & (ends[:, 0] != ends[:, 1]), codes=codes, labels=images.labels,
             colours=palette,
             title=f"The image graph of {' + '.join(found.layers)}",
-            note=f"{len(rows)} {'' if found.split == 'all' else found.split + ' '}images, an edge where each is among the "
-            f"other's {found.k} nearest: {len(found.edges)}"
-            + ("" if share is None else f", {share:.1%} of them within a class; the others are orange"),
+            note=f"{len(found.points)} {'' if found.split == 'all' else found.split + ' '}images, an edge where each is "
+            f"among the other's {found.k} nearest: {len(found.edges)}"
+            + ("" if share is None else f", {share:.1%} of them within a class; the others are orange")
+            + (f" · {alone} images without an edge are not drawn" if alone else ""),
         ),
         path,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What `atlas activations` says, as plain text for a terminal."""
+"""What `atlas activations` and `atlas responses` say, as plain text for a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from atlas.errors import one_line
 from atlas.tables import text_table
+
+SHOWN_CLASSES = 4  # in a terminal's width
 
 
 def text_activations(answer: dict[str, Any], most: int = 8) -> str:
@@ -62,3 +64,28 @@ def _course_row(course: dict[str, Any]) -> dict[str, Any]:
     first = {"pattern": "pattern first", "prediction": "prediction first", "together": "both at once"}
     names = ("kind", "measure", "pattern", "confidence", "prediction")
     return {**{name: course[name] for name in names}, "": first.get(course["first"], course["first"])}
+
+
+def text_responses(answer: dict[str, Any]) -> str:
+    """Return what `atlas responses` says: which images, and per layer the units that tell each class best."""
+    import pandas as pd
+
+    groups = ", ".join(f"{count} {one_line(name) or 'unlabelled'}" for name, count in answer["classes"].items())
+    lines = [f"{answer['images']} images ({groups}): {answer['held_out']} held out, {answer['training']} of training"]
+    if answer["left_out"]:
+        lines.append("left out: " + ", ".join(f"{count} {one_line(name)}" for name, count in answer["left_out"].items()))
+    rows = [
+        {"layer": layer["layer"], "units": layer["units"], "silent": layer["silent"],
+         **{one_line(name, 20): ", ".join(f"{unit['unit']} ({unit['effect']:.2f})" for unit in layer["most"][name][:3])
+            for name in list(answer["classes"])[:SHOWN_CLASSES]}}
+        for layer in answer["layers"]
+    ]  # fmt: skip
+    more = len(answer["classes"]) - SHOWN_CLASSES
+    beyond = f"; {more} further classes by --json" if more > 0 else ""
+    lines += [
+        "",
+        f"units that answer most to each class over the others, chosen by training images where there are{beyond}; in "
+        "parentheses Cohen's d, of held-out images where there are:",
+        text_table(pd.DataFrame(rows)),
+    ]
+    return "\n".join(lines + [f"written to {answer[kind]}" for kind in ("file", "film", "table") if answer[kind]])

@@ -320,7 +320,8 @@ def preferred(
     if controls:
         same = choices | {"untrained": True}
         others = [same] + ([choices | {"param": "fourier"}] if drawn.parameterisation not in ("fourier", "pixel") else [])
-        records += [opened.preferred(layer, drawn.units.tolist(), progress=progress, **other) for other in others]
+        own = list(dict.fromkeys(drawn.units.tolist()))  # one of several reconstructions each
+        records += [opened.preferred(layer, own, progress=progress, **other) for other in others]
     if out is not None:
         from atlas.unit_sheet import write_sheet as write_units
 

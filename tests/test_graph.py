@@ -309,3 +309,14 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(world, tmp_pat
     ):
         with pytest.raises(AtlasError, match=words):
             graph(world, **options)
+
+
+def test_the_picture_of_a_graph_keeps_the_few_that_lie_far_out_at_its_edge() -> None:
+    from atlas.pages.figures_graph import within
+
+    xy = np.random.default_rng(0).uniform(0, 1, (400, 2))
+    assert within(xy)[1] == 0 and np.array_equal(within(xy)[0], xy)
+    far = np.concatenate([xy, [[40.0, 0.5], [0.5, -70.0]]])
+    held, moved = within(far)
+    assert moved == 2 and np.array_equal(held[:400], xy)
+    assert held.max() < 1.3 and held.min() > -0.3 and held[400, 0] == held.max() and held[401, 1] == held.min()

@@ -343,6 +343,7 @@ def check_edited_fields(copied: Path, images: Path, values: tuple[object, ...], 
     assert turn > 100
 
 
+@pytest.mark.timeout(240)  # every verb after every edit, and other tests share the cores
 def test_fields_that_were_edited_are_refused_by_name_or_do_no_harm(copied: Path, images: Path) -> None:
     check_edited_fields(copied, images, FIELDS, every=4)
 

@@ -252,7 +252,7 @@ class TheSheet(unittest.TestCase):
         drawn = figures_maps.mosaic(maps, figures_maps.layout(1, (1, 1)), cmap="magma", low=0, high=1)
         np.testing.assert_allclose(drawn[0, 0], figures_maps.EMPTY, atol=1e-6)
         checks = np.indices((900, 900)).sum(0) % 2
-        small = figures_maps._resized(checks.astype(np.float32), (90, 90))
+        small = figures_maps.resized(checks.astype(np.float32), (90, 90))
         np.testing.assert_allclose(small, 0.5, atol=0.01)
 
     def test_what_is_no_stack_of_maps_is_refused(self):

@@ -184,6 +184,8 @@ def test_the_command_tells_what_came_out_and_draws_a_sheet(own, tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 800
     text = success(run(*arguments)).out
     assert "percentiles are among all" in text and "raised: mean of units 0, 2 of logits" in text
+    several = json.loads(success(run(*arguments, "--controls", "--variants", "2", "--json")).out)
+    assert [row["unit"] for row in several["pictures"]] == [0, 0, 2, 2]
     clear_refusal(run(*arguments, "--all"), "--unit and --all exclude each other")
 
 

@@ -23,11 +23,11 @@ ORDER = (
     ("data",), ("models",), ("activations",), ("maps",), ("patterns",), ("preferred",), ("pages",),
     ("tables", "tables_inside", "tables_features", "planning"), ("stages", "showing"),
     ("looking", "seeing", "preferring", "truth", "holdings", "serving", "argued", "graphing", "across", "linking"),
-    ("propagating", "breaking", "removing", "pasting", "sweeping", "tuning"),
+    ("propagating", "breaking", "responding", "removing", "pasting", "sweeping", "tuning"),
     ("propagated", "breaking_points"),
     ("unit_sheet", "volumes"), ("films", "export", "levelling"), ("atlas",), ("worker",),
     ("pool",), ("recording", "arguing"), ("pipeline",), ("iconing",),
-    ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside", "graph_sheet"),
+    ("estimate", "growing"), ("verbs",), ("strip", "classing", "inside", "graph_sheet", "response_sheet", "neighbour_sheet"),
     ("asking", "one_image", "feature_verbs"), ("reusing",), ("demo",),
     ("experiments",), ("cli",), ("__main__",),
 )  # fmt: skip

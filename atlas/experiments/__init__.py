@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXPERIMENTS = {  # module of this package → what it asks; one function `run(Setting) -> Atlas` each
     "activations": "what one image does inside a network, and whether its pattern breaks before the prediction does",
     "atlas": "what a map of activations answers: classes, islands of mistakes, paths, positions, unusual associations",
+    "faces": "two networks that tell female from male faces: what they answer to, and who is near whom",
     "patterns": "class activation patterns of very deep residual networks, and what lets such networks train",
     "volume": "layers as a volume, what each level keeps of the image and of its class, and which unit does what",
 }

@@ -16,10 +16,13 @@ from atlas.pages.figures_features import (
     tuned_figure,
 )
 from atlas.pages.figures_graph import image_graph
+from atlas.pages.figures_groups import groups_figure
 from atlas.pages.figures_maps import maps_sheet
+from atlas.pages.figures_neighbours import neighbour_rows
 from atlas.pages.figures_patterns import patterns_heatmap
 from atlas.pages.figures_preferred import preferred_sheet
 from atlas.pages.figures_propagation import propagation_strip
+from atlas.pages.figures_responses import responses_sheet
 from atlas.pages.figures_scatter import Map, against_figure, maps_figure, removal_figure
 from atlas.pages.figures_sheet import contact_sheet
 from atlas.pages.figures_style import SUFFIXES, save
@@ -38,11 +41,13 @@ __all__ = [
     "depth_figure",
     "effects_figure",
     "first_figure",
+    "groups_figure",
     "image_graph",
     "levels_figure",
     "maps_figure",
     "maps_sheet",
     "matrices_figure",
+    "neighbour_rows",
     "path_figure",
     "pattern_figure",
     "patterns_heatmap",
@@ -50,6 +55,7 @@ __all__ = [
     "probes_figure",
     "propagation_strip",
     "removal_figure",
+    "responses_sheet",
     "save",
     "scalings_figure",
     "shares_figure",

@@ -126,14 +126,15 @@ def mosaic(maps: np.ndarray, grid: Grid, *, cmap: str, low: float, high: float) 
     colours, norm = colormaps[cmap], Normalize(low, high)
     for number, values in enumerate(maps):
         y, x = grid.corner(number)
-        drawn = _resized(values, grid.tile)
+        drawn = resized(values, grid.tile)
         tile = colours(norm(np.nan_to_num(drawn, posinf=0.0, neginf=0.0)))[..., :3]
         tile[~np.isfinite(drawn)] = EMPTY
         paper[y : y + grid.tile[0], x : x + grid.tile[1]] = tile
     return paper
 
 
-def _resized(values: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
+def resized(values: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
+    """Return a map [y, x] as large as a tile: its places as squares where it is smaller, averaged where it is larger."""
     if values.shape == tile:
         return values
     method = Image.Resampling.NEAREST if values.shape[0] <= tile[0] else Image.Resampling.BOX

@@ -82,7 +82,7 @@ def _tile(
     if image is None:
         _cross(axes)
     else:
-        _show(axes, np.asarray(image))
+        show(axes, image)
     label, *more = (caption or "").split("\n")
     label, weight = shortened(label, round(inches * LETTERS)), "bold" if frame else "normal"
     _line(axes, label, 0, color=WRONG if wrong else INK, fontsize=8.5, fontweight=weight)
@@ -96,8 +96,9 @@ def _line(axes: Axes, text: str, number: int, **style: Any) -> None:
     axes.annotate(text, (0, 0), offset, "axes fraction", textcoords="offset points", va="top", **style)
 
 
-def _show(axes: Axes, pixels: np.ndarray) -> None:
-    """Show `pixels` in the middle of the square, its longer side filling it."""
+def show(axes: Axes, picture: Any) -> None:
+    """Show a picture, a Pillow image or uint8 array, in the middle of the square, its longer side filling it."""
+    pixels = np.asarray(picture)
     height, width = pixels.shape[:2]
     edge = max(height, width)
     axes.set_facecolor("#f4f5f6")

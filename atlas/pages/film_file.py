@@ -61,11 +61,13 @@ def write_film(
     seconds: Sequence[float],
     *,
     lossless: bool = True,
+    quality: int = QUALITY,
     advance: Callable[[int], Any] = lambda frames: None,
 ) -> Path:
     """Write frames uint8 [y, x, rgb], each shown for its `seconds`, as the suffix says; return the path.
 
-    The same frames make the same bytes. The file appears whole or not at all. `lossless` is of WebP alone.
+    The same frames make the same bytes. The file appears whole or not at all. `lossless`, and the
+    `quality` without it (1 to 100), are of WebP alone.
     """
     path = Path(path)
     check_film(path)
@@ -74,7 +76,7 @@ def write_film(
         if path.suffix.lower() == ".mp4":
             _write_mp4(beside, told, seconds)
         else:
-            _write_webp(beside, told, seconds, lossless=lossless)
+            _write_webp(beside, told, seconds, lossless=lossless, quality=quality)
     return path
 
 
@@ -98,10 +100,10 @@ def _aside(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def _write_webp(path: Path, frames: Iterable[np.ndarray], seconds: Sequence[float], *, lossless: bool) -> None:
+def _write_webp(path: Path, frames: Iterable[np.ndarray], seconds: Sequence[float], *, lossless: bool, quality: int) -> None:
     first, *rest = (Image.fromarray(frame) for frame in frames)
     # With loss every frame stands for itself, or the one before shows through.
-    how: Any = {"lossless": True, "quality": 50} if lossless else {"quality": QUALITY, "kmin": 0, "kmax": 1}
+    how: Any = {"lossless": True, "quality": 50} if lossless else {"quality": quality, "kmin": 0, "kmax": 1}
     times = [round(1000 * shown) for shown in seconds]
     first.save(path, "WEBP", save_all=True, append_images=rest, duration=times, loop=0, method=4, **how)
 
