@@ -257,6 +257,13 @@ class Atlas(Holdings):
         found.attrs = {"layer": space.title, "metric": space.neighbours.metric, "row": row}
         return found
 
+    def row_of(self, image: Any) -> int:
+        """Return the row of an image of this atlas, named by row or image_id; AtlasError for any other."""
+        row = self.find_image(image)
+        if row is None:
+            raise AtlasError(f"{one_line(repr(image))} is no image of this atlas: give a row or an image_id")
+        return row
+
     def find_image(self, query: Any) -> int | None:
         """Return the row that `query` names by number or image_id, or whose file has the same bytes; else None."""
         if isinstance(query, np.ndarray | list) or hasattr(query, "__array__"):

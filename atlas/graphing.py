@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,6 @@ from atlas.maps.graph import K, degrees
 from atlas.maps.graph_measures import hubs
 from atlas.maps.records import Graph
 from atlas.progress import Progress
-from atlas.showing import staying
 from atlas.stages import build_graph
 from atlas.store import writing
 
@@ -52,9 +50,7 @@ def graph(
                 k=k, split=split, seed=seed, progress=progress,
             )
         )  # fmt: skip
-        if made[0] not in atlas.headers:
-            atlas.store.show(made, keep=partial(staying, atlas.store, atlas.names("images")[-1], made))
-            atlas.__dict__.pop("headers", None)  # what is shown has changed
+        atlas.show_beside(made)
     return atlas.store.read(made[0], Graph)
 
 

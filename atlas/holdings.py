@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -12,6 +13,7 @@ from atlas.activations.records import Predictions
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose
 from atlas.models.records import NetworkRecord
+from atlas.showing import staying
 from atlas.store import Store, inputs_of
 
 R = TypeVar("R")
@@ -39,6 +41,14 @@ class Holdings:
             and all(header["fields"].get(f) == v for f, v in fields.items())
             and self.network_of(name) in (None, self.meant)
         ]
+
+    def show_beside(self, names: Sequence[str]) -> None:
+        """Show artifacts that were built just now beside the others of these images, in place of those that they replace."""
+        shown = self.store.shown()
+        new = [name for name in names if name not in shown]
+        if new:
+            self.store.show(new, keep=partial(staying, self.store, self.names("images")[-1], new))
+            self.__dict__.pop("headers", None)  # what is shown has changed
 
     def network_of(self, name: str) -> str | None:
         """Return the network that an artifact was made by, itself for a network's; None for images."""

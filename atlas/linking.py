@@ -56,7 +56,7 @@ def link(
     asked |= {"layer": space.id, "split": split}  # the id means one layer of one network
     if layouts[method] != space.layouts[0]:  # the first is opened unasked, also where the same atlas was built anew
         asked["layout"] = layouts[method]
-    row = None if image is None else _row(atlas, image)
+    row = None if image is None else atlas.row_of(image)
     named = {"colour": colour, "image": None if row is None else str(view.images.table["image_id"].iloc[row]), "unit": unit}
     asked |= {name: value for name, value in named.items() if value is not None}
     started = view.start(asked)
@@ -74,13 +74,6 @@ def _space(view: View, atlas: Atlas, layer: str | None) -> Space:
     if not of:
         raise choose("layer with a layout", one_line("+".join(layers)), [space.id for space in view.spaces])
     return of[0]
-
-
-def _row(atlas: Atlas, image: Any) -> int:
-    row = atlas.find_image(image)
-    if row is None:
-        raise AtlasError(f"{one_line(repr(image))} is no image of this atlas: give a row or an image_id")
-    return row
 
 
 def _selected(view: View, space: Space, layout: str, images: Sequence[int] | np.ndarray, zoom: bool) -> dict[str, str]:

@@ -54,7 +54,7 @@ def neighbour_rows(
         table = opened.images()
         if column is not None and column not in table:
             raise choose("column of this atlas", column, table.columns)
-        rows = [_asked(opened, image) for image in images]
+        rows = [opened.row_of(image) for image in images]
         found = [opened.neighbours(row, layer=layer, k=k) for row in rows]
         if not found:
             raise AtlasError("no image is named: give at least one row or image_id")
@@ -72,13 +72,6 @@ def neighbour_rows(
     share = sum(one["alike"] for one in labelled) / count if count else None
     files = {name: None if path is None else str(path) for name, path in (("file", out), ("film", film))}
     return {"layer": layer, "metric": metric, "k": k, "alike": share, "rows": told, **files}
-
-
-def _asked(atlas: Atlas, image: Any) -> int:
-    row = atlas.find_image(image)
-    if row is None:
-        raise AtlasError(f"{image} is no image of this atlas: give a row or an image_id")
-    return row
 
 
 def _told(table: pd.DataFrame, row: int, near: pd.DataFrame) -> dict[str, Any]:

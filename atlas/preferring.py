@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,6 @@ from atlas.preferred.real import MOST_NUMBERS, Real, of_sample, of_statistics, o
 from atlas.preferred.records import Preferred
 from atlas.preferred.untrained import untrained
 from atlas.progress import Progress
-from atlas.showing import staying
 from atlas.store import Recipe
 
 if TYPE_CHECKING:
@@ -362,8 +361,7 @@ def preferred(
     name = atlas.layer_name(layer)
     wanted = wanted_units(atlas, name, units)
     made = Preferring(atlas, progress=progress, device=device).draw(name, wanted, checked_choices(choices), formed=formed)
-    if made not in atlas.store.shown():
-        atlas.store.show([made], keep=partial(staying, atlas.store, atlas.names("images")[-1], [made]))
+    atlas.show_beside([made])
     return atlas.store.read(made, Preferred)
 
 

@@ -14,7 +14,7 @@ from atlas.activations.attribution import place_attributions
 from atlas.activations.few import logits_of
 from atlas.activations.gradients import check_logits
 from atlas.errors import AtlasError
-from atlas.models.layers import find_layer
+from atlas.models.layers import named_layer
 
 if TYPE_CHECKING:
     from atlas.atlas import Atlas
@@ -52,7 +52,7 @@ def removal(
         raise AtlasError(
             "a single logit has no probability of its own class to lose: take a network with two outputs or more"
         )
-    name = str(find_layer(atlas.network_record.layers, atlas.layer_name(layer))["name"])
+    name = str(named_layer(atlas.network_record.layers, atlas.layer_name(layer))["name"])
     if any(not 0 <= share <= 1 for share in shares):
         raise AtlasError(f"shares of places to take away are numbers from 0 to 1, not {list(shares)}")
     rows = _drawn(atlas, images, seed) if isinstance(images, int) else [int(row) for row in images]

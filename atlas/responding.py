@@ -10,7 +10,7 @@ import numpy as np
 
 from atlas.data.records import SPLITS
 from atlas.errors import AtlasError, choose
-from atlas.models.layers import find_layer
+from atlas.models.layers import named_layer
 from atlas.patterns.contrast import effect_sizes, moments, strongest
 from atlas.progress import Progress
 
@@ -80,7 +80,8 @@ def recorded_layers(atlas: Atlas, layers: Sequence[str | int] = ()) -> list[str]
     """Return the names of `layers`, or of all that the atlas holds vectors or statistics of, in order of execution."""
     table = atlas.network_record.layers
     if layers:
-        numbers = {str(row["name"]): int(row["number"]) for row in (find_layer(table, layer) for layer in layers)}
+        rows = [named_layer(table, atlas.layer_name(layer)) for layer in layers]
+        numbers = {str(row["name"]): int(row["number"]) for row in rows}
     else:
         held = [*atlas.names("statistics"), *atlas.names("activations")]
         numbers = {str(atlas.field(name, "layer")): int(atlas.field(name, "number")) for name in held}

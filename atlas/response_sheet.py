@@ -115,13 +115,7 @@ def wanted_rows(
         return choose_rows(atlas, most=most, classes=classes)
     if most is not None or classes:
         raise AtlasError("images are named, so there is nothing to choose: leave out how many, and the classes")
-    rows = []
-    for image in images:
-        row = atlas.find_image(image)
-        if row is None:
-            raise AtlasError(f"{image} is no image of this atlas: give a row or an image_id")
-        rows.append(row)
-    return np.array(rows, np.int64), {}
+    return np.array([atlas.row_of(image) for image in images], np.int64), {}
 
 
 def check_length(atlas: Atlas, rows: np.ndarray, layers: Sequence[str], width: int) -> None:

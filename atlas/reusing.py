@@ -11,6 +11,7 @@ import numpy as np
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.errors import AtlasError, one_line
+from atlas.models.layers import named_layer
 from atlas.one_image import is_atlas
 from atlas.planning import dataset_folder
 from atlas.progress import Progress
@@ -54,7 +55,8 @@ def extractor(
             raise AtlasError("an atlas knows its network's weights and size: leave --weights and --input-size out")
         opened = model if isinstance(model, Atlas) else open_atlas(str(model), network=network)
         with damage_told(opened.store.root):
-            return export(opened.network(), opened.layer_name(layer), Path(out), units=units or None, functional=functional)
+            number = int(named_layer(opened.network_record.layers, opened.layer_name(layer))["number"])
+            return export(opened.network(), number, Path(out), units=units or None, functional=functional)
     from atlas.models.network import load_network
 
     if layer is None:

@@ -11,11 +11,10 @@ import numpy as np
 from atlas.data import stimuli
 from atlas.errors import AtlasError, one_line
 from atlas.looking import edges
-from atlas.models.layers import find_layer
+from atlas.models.layers import named_layer
 from atlas.patterns.selectivity import Selectivity, groups_apart
 from atlas.planning import dataset_folder
 from atlas.progress import Progress
-from atlas.showing import staying
 from atlas.store import Recipe, digest, writing
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def selectivities(
 ) -> dict[str, Selectivity]:
     """Return the same of several layers by name, those that are missing asked together: one pass through the network."""
     progress, table = progress or Progress(), atlas.network_record.layers
-    rows = [find_layer(table, atlas.layer_name(layer)) for layer in layers]
+    rows = [named_layer(table, atlas.layer_name(layer)) for layer in layers]
     wanted = {str(row["name"]): (int(row["number"]), _functional(atlas, str(row["name"]))) for row in rows}
     gathered = gather_groups(atlas, groups or {}, limit=limit, seed=seed, progress=progress)
     inputs = {"images": atlas.names("images")[-1:], "network": atlas.names("network")[-1:]}
@@ -83,10 +82,7 @@ def selectivities(
         found = {
             name: atlas.store.build(recipe, Selectivity, partial(made.__getitem__, name)) for name, recipe in recipes.items()
         }
-        new = [recipe.name for recipe in recipes.values() if recipe.name not in atlas.headers]
-        if new:
-            atlas.store.show(new, keep=partial(staying, atlas.store, atlas.names("images")[-1], new))
-            atlas.__dict__.pop("headers", None)  # what is shown has changed
+        atlas.show_beside([recipe.name for recipe in recipes.values()])
     return found
 
 

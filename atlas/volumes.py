@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,6 @@ from atlas.looking import check_layers, edges, lies_over, spatial_layers, worth_
 from atlas.maps.volume import CHANNELS, Volume, Volumes, grid_of, make_volume, pack
 from atlas.models.layers import named_layer
 from atlas.progress import Progress
-from atlas.showing import staying
 from atlas.store import Recipe, writing
 
 if TYPE_CHECKING:
@@ -137,9 +135,7 @@ def keep(atlas: Atlas, wanted: Plan, *, progress: Progress | None = None) -> str
 
     with writing(atlas.store.root):
         atlas.store.build(recipe, Volumes, make)
-        if recipe.name not in atlas.headers:
-            atlas.store.show([recipe.name], keep=partial(staying, atlas.store, atlas.names("images")[-1], [recipe.name]))
-            atlas.__dict__.pop("headers", None)  # what is shown has changed
+        atlas.show_beside([recipe.name])
     return recipe.name
 
 

@@ -18,6 +18,8 @@ from atlas.inside import maps_of_atlas
 from atlas.preferred.real import Real, of_statistics
 from atlas.preferred.records import FAILURES, Preferred
 from atlas.preferred.untrained import untrained
+from atlas.response_sheet import responses
+from atlas.reusing import extractor
 from tests import tiny
 from tests.command import clear_refusal, run, success
 
@@ -174,6 +176,9 @@ def test_a_layer_whose_name_is_another_layers_number_is_drawn_and_looked_into(wo
     assert made.preferred(units=[1], **FAST).layer == "4"
     assert made.preferred("number:6", **FAST).layer == "5"
     assert maps_of_atlas(made, 0).layer == "4" and maps_of_atlas(made, 0, "number:1").maps.shape[0] == 4
+    assert made.selectivity("4").layer == "4" and made.removal([0], "1").attrs["layer"] == "1"
+    assert [layer["layer"] for layer in responses(made, layers=["1", "number:1"])["layers"]] == ["0", "1"]
+    assert extractor(made, tmp_path / "cut.pt2", layer="4")["layer"] == "4"
 
 
 def test_the_command_tells_what_came_out_and_draws_a_sheet(own, tmp_path):

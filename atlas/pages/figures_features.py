@@ -21,8 +21,6 @@ from atlas.pages.figures_style import (
     INK,
     LINE,
     ORANGE,
-    PURPLE,
-    SKY,
     VERMILION,
     bare,
     heading,
@@ -32,7 +30,7 @@ from atlas.pages.figures_style import (
 )
 
 LEFT, TOP = 0.3, 1.0  # inches
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY)
+CONTROL = "#b7bec6"  # of a bar that is held against the others
 
 
 def _grid(count: int, across: int, each: tuple[float, float], gaps: tuple[float, float]) -> tuple[Figure, list[Axes]]:
@@ -138,7 +136,7 @@ def shares_figure(
         wide = 0.8 / len(groups)
         for number, (words, values) in enumerate(groups.items()):
             at = np.arange(len(names)) - 0.4 + wide * (number + 0.5)
-            one.bar(at, values, width=wide * 0.92, color=COLOURS[number] if number == 0 else "#b7bec6", label=words)
+            one.bar(at, values, width=wide * 0.92, color=CONTROL if number else BLUE, label=words)
         one.set_title(question, fontsize=8.5)
         one.set_ylim(0, 1)
         one.yaxis.set_major_formatter(PercentFormatter(1))
@@ -154,7 +152,7 @@ def probes_figure(rows: Sequence[Mapping[str, Any]], *, title: str, note: str = 
     heading(figure, title, note, left=LEFT)
     axes = place(figure, 4.2, TOP, 4.6, 0.32 * len(rows))
     for number, row in enumerate(rows):
-        colour = "#b7bec6" if row.get("control") else BLUE
+        colour = CONTROL if row.get("control") else BLUE
         axes.barh(number, row["accuracy"], height=0.66, color=colour)
         axes.plot([row["low"], row["high"]], [number, number], color=INK, linewidth=1.2)
         axes.text(row["high"] + 0.012, number, f"{row['accuracy']:.1%}", va="center", fontsize=8, color=INK)

@@ -55,7 +55,7 @@ function refit() {
   settling = setTimeout(() => {
     if (!page.map.now || !seen()) return;
     fitting = true;
-    show(wanted);
+    show(wanted ?? seen());
     fitting = false;
   }, 60);
 }

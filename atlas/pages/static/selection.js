@@ -187,7 +187,7 @@ class SelectionPanel {
 
   // All images in an order; the last one asked for is kept.
   wholeOrder(by, numberOf, turned) {
-    const { space, layout } = page.state, key = [space.id, layout.key, by, turned].join();
+    const { space } = page.state, { layout } = page.map.now, key = [space.id, layout.key, by, turned].join();
     if (this.whole?.key !== key) this.whole = { key, order: ordered(Uint32Array.from({ length: images.count }, (_, row) => row), numberOf, turned) };
     return this.whole.order;
   }
