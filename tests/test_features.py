@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import silhouette_samples
 
 from atlas.data import stimuli
 from atlas.data.disturbing import ladder
@@ -14,7 +13,7 @@ from atlas.data.sweeping import SWEEPS
 from atlas.errors import AtlasError
 from atlas.maps.volume import CAM, MISSING, STEPS, make_volume, pack
 from atlas.pages.figures_volume import composite, oblique, runs, spaced
-from atlas.patterns.levels import correlations, cosine_distances, separability, silhouette
+from atlas.patterns.levels import correlations, separability
 from atlas.patterns.probing import linear_probe
 from atlas.patterns.properties import binned, rank_correlation, relations, wilson
 from atlas.patterns.selectivity import apart, groups_apart, picture_features, preferred_angle
@@ -151,12 +150,16 @@ def test_a_level_that_is_the_picture_correlates_fully_whatever_its_sign_and_scal
     assert np.isnan(found[2]).all() and abs(found[0, 1]) < 0.5
 
 
-def test_silhouettes_are_those_of_scikit_learn():
-    vectors, codes = RNG(6).normal(size=(30, 5)) + 1, np.repeat([0, 1, 2], 10)
-    distances = cosine_distances(vectors)
-    np.testing.assert_allclose(
-        silhouette(distances, codes), silhouette_samples(distances, codes, metric="precomputed"), atol=1e-12
-    )
+def test_the_silhouette_is_rousseeuws_by_cosine():
+    angles, codes = np.radians([0, 10, 30, 90, 100]), np.array([0, 0, 0, 1, 1])
+    apart = 1 - np.cos(angles[:, None] - angles)
+    each = []
+    for one, code in enumerate(codes):
+        own = apart[one, (codes == code) & (np.arange(5) != one)].mean()
+        other = apart[one, codes != code].mean()
+        each.append((other - own) / max(own, other))
+    vectors = 3 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert separability(vectors, codes)["silhouette"] == pytest.approx(np.mean(each), abs=1e-9)
 
 
 def test_classes_that_lie_apart_are_told_apart_and_shuffled_ones_are_not():

@@ -44,34 +44,15 @@ def separability(vectors: np.ndarray, codes: np.ndarray, *, k: int = NEIGHBOURS)
     counts = np.bincount(codes)
     if (counts >= 2).sum() < 2 or (counts == 1).any():
         raise AtlasError("how far classes lie apart needs two classes or more, each of two images or more")
-    distances = cosine_distances(vectors)
+    from sklearn.metrics import silhouette_score
+    from sklearn.metrics.pairwise import cosine_distances
+
+    distances = cosine_distances(np.nan_to_num(np.asarray(vectors, np.float64), posinf=0.0, neginf=0.0))
     return {
-        "silhouette": float(silhouette(distances, codes).mean()),
+        "silhouette": float(silhouette_score(distances, codes, metric="precomputed")),
         "neighbours": float((_votes(distances, codes, k) == codes).mean()),
         "f_ratio": _f_ratio(np.asarray(vectors, np.float64), codes),
     }
-
-
-def cosine_distances(vectors: np.ndarray) -> np.ndarray:
-    """Return 1 − the cosine of every two vectors: float64 [image, image]; a vector of zeros is at 1 from all others."""
-    rows = np.nan_to_num(np.asarray(vectors, np.float64), posinf=0.0, neginf=0.0)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    found = np.clip(1 - unit @ unit.T, 0.0, 2.0)
-    np.fill_diagonal(found, 0.0)
-    return found
-
-
-def silhouette(distances: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the silhouette of every image: float64 [image]; distances [image, image], every class of two or more."""
-    present = np.unique(codes)
-    member = codes[:, None] == present[None]
-    sums = distances @ member
-    sizes = member.sum(0)
-    own = np.take_along_axis(sums, member.argmax(1)[:, None], 1)[:, 0] / (sizes[member.argmax(1)] - 1)
-    others = np.where(member, np.inf, sums / sizes).min(1)
-    most = np.maximum(own, others)
-    return np.divide(others - own, most, out=np.zeros_like(own), where=most > 0)
 
 
 def _votes(distances: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
