@@ -19,6 +19,7 @@ from atlas.models import reference
 from atlas.models.preprocess import Preprocess
 from atlas.models.training import TrainingData, train
 from atlas.models.training_data import Feed
+from atlas.patterns.probing import linear_probe
 
 NETS = ("conv4", "conv6")
 WIDTH = 16  # units of the first two convolutions: half of what Fashion-MNIST's networks have, for a hundredth of its images
@@ -109,23 +110,16 @@ def majority(data: TrainingData, groups: np.ndarray) -> np.ndarray:
     return np.full(len(data.y_test), np.bincount(data.y_train).argmax())
 
 
-def linear_probe(data: TrainingData, groups: np.ndarray) -> np.ndarray:
+def by_pixels(data: TrainingData, groups: np.ndarray) -> np.ndarray:
     """Say what a logistic regression on the pixels says, its strength chosen by training subjects left out in turn."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, GroupKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     learned, tested = (images.reshape(len(images), -1) / 255 for images in (data.x_train, data.x_test))
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    search = GridSearchCV(probe, {"logisticregression__C": STRENGTHS}, cv=GroupKFold(5))
-    return np.asarray(search.fit(learned, data.y_train, groups=groups).predict(tested))
+    return linear_probe(learned, data.y_train, tested, data.y_test, groups=groups, strengths=STRENGTHS).predicted
 
 
 MAJORITY, PROBE = "the more frequent class", "linear probe on pixels"
 CONTROLS: dict[str, Callable[[TrainingData, np.ndarray], np.ndarray]] = {
     MAJORITY: majority,
-    PROBE: linear_probe,
+    PROBE: by_pixels,
 }
 
 

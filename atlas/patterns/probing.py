@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from atlas.errors import AtlasError
 from atlas.patterns.properties import wilson
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C, of which cross-validation on the training images chooses
-FOLDS = 3
+FOLDS, GROUP_FOLDS = 3, 5  # of that; of whole groups, which are few
 ROUNDS = 300  # of the solver at most
 
 
@@ -34,30 +34,39 @@ class Probe:
 
 
 def linear_probe(
-    train: np.ndarray, train_codes: np.ndarray, test: np.ndarray, test_codes: np.ndarray, *, seed: int = 0
+    train: np.ndarray,
+    train_codes: np.ndarray,
+    test: np.ndarray,
+    test_codes: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    seed: int = 0,
 ) -> Probe:
     """Fit multinomial logistic regression on train [image, unit] and judge it on test [image, unit].
 
     Units are brought to mean 0 and deviation 1 by the training images; the strength of the L2 penalty is chosen by
-    cross-validation among the training images alone. AtlasError for fewer than two classes, or than FOLDS images of one.
+    cross-validation among the training images alone; with `groups` [image], of one subject each, say, whole groups are left
+    out in turn. AtlasError for fewer than two classes, or than FOLDS images of one.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import GroupKFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     counts = np.bincount(train_codes)
     if (counts > 0).sum() < 2 or counts[counts > 0].min() < FOLDS:
         raise AtlasError(f"a probe needs two classes or more, each of {FOLDS} training images or more")
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    folds: Any = StratifiedKFold(FOLDS, shuffle=True, random_state=seed) if groups is None else GroupKFold(GROUP_FOLDS)
+    parts = list(folds.split(train, train_codes, groups))
 
     def model(strength: float) -> Any:
         return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=ROUNDS))
 
     with warnings.catch_warnings():  # where the solver stops before the end, what it has is judged all the same
         warnings.simplefilter("ignore", ConvergenceWarning)
-        best, fitted = _fitted(model, train, train_codes, folds)
+        best, fitted = _fitted(model, strengths, train, train_codes, parts)
     predicted = fitted.predict(test)
     right = predicted == test_codes
     low, high = wilson(int(right.sum()), len(right))
@@ -69,10 +78,12 @@ def linear_probe(
     )  # fmt: skip
 
 
-def _fitted(model: Callable[[float], Any], train: np.ndarray, codes: np.ndarray, folds: Any) -> tuple[float, Any]:
+def _fitted(
+    model: Callable[[float], Any], strengths: Sequence[float], train: np.ndarray, codes: np.ndarray, parts: Any
+) -> tuple[float, Any]:
     """Return the strength that cross-validation chooses, and the model of it fitted on all training images."""
     from sklearn.model_selection import cross_val_score
 
-    scores = [cross_val_score(model(strength), train, codes, cv=folds).mean() for strength in STRENGTHS]
-    best = STRENGTHS[int(np.argmax(scores))]
+    scores = [cross_val_score(model(strength), train, codes, cv=parts).mean() for strength in strengths]
+    best = strengths[int(np.argmax(scores))]
     return best, model(best).fit(train, codes)
