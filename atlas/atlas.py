@@ -261,7 +261,7 @@ class Atlas(Holdings):
         """Return the row of an image of this atlas, named by row or image_id; AtlasError for any other."""
         row = self.find_image(image)
         if row is None:
-            raise AtlasError(f"{one_line(repr(image))} is no image of this atlas: give a row or an image_id")
+            raise AtlasError(f"{one_line(image)} is no image of this atlas: give a row or an image_id")
         return row
 
     def find_image(self, query: Any) -> int | None:
