@@ -114,7 +114,7 @@ class Preferring:
             "prior": of_prior,
             "measured": self._source(asked.layer, asked.functional),
         }
-        recipe = Recipe("preferred", 4, parameters, inputs, ("torch",))
+        recipe = Recipe("preferred", 5, parameters, inputs, ("torch",))
 
         def make() -> Preferred:
             return self._make(asked, int(row["number"]), choices, of_prior, formed)

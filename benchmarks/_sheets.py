@@ -24,6 +24,7 @@ from atlas.unit_sheet import real_images, unit_name
 
 EDGE, REAL, GAP, ACROSS = 128, 62, 12, 5  # pixels of a picture, of a real image, between tiles; tiles in a row
 CAPTION, HEAD, MARGIN = 32, 58, 16  # pixels below a tile, above a layer, around the sheet
+LINE = 13  # pixels of a line of a class's name
 INK, FAINT = "#1c2127", "#5f6b7c"
 BIGGEST = 400_000  # bytes of a file in docs/
 QUALITIES = (88, 80, 70, 60, 50, 40)  # of WebP, until the file is small enough
@@ -135,7 +136,7 @@ def icon_sheet(atlas: Atlas, layer: str, size: int, icon: int) -> Image.Image:
     words, strength = cell_words(atlas, cells)
     for cell in spread(cells, own, strength, size, apart=max(2, size // 7)):
         left, top = corner(cells, cell, size, icon)
-        label(sheet, words[cell], left + icon // 2, top + icon // 2)
+        label(sheet, words[cell], left + icon // 2, top + round(icon * (1 + float(sides[cell])) / 2), top + icon)
     return sheet
 
 
@@ -179,13 +180,16 @@ def spread(cells: Cells, own: np.ndarray, strong: np.ndarray, size: int, *, apar
     return kept
 
 
-def label(sheet: Image.Image, words: str, middle: int, top: int) -> None:
-    """Write a class's name across a cell, in white with a dark edge."""
-    lines = textwrap.wrap(words, 14)[:2]
+def label(sheet: Image.Image, words: str, middle: int, below: int, end: int) -> None:
+    """Write a class's name under a cell's icon, which ends at `below`, and over its foot where the cell ends at `end` first.
+
+    In white with a dark edge; of several names the first.
+    """
+    lines = textwrap.wrap(words.split(",")[0], 14)
     draw = ImageDraw.Draw(sheet)
+    top = min(below + 2, end - LINE * len(lines))
     for number, line in enumerate(lines):
-        place = (middle, top + 12 * (number - len(lines) / 2))
-        draw.text(place, line, "white", font(11), anchor="ma", stroke_width=2, stroke_fill="#11151a")
+        draw.text((middle, top + LINE * number), line, "white", font(11), anchor="ma", stroke_width=2, stroke_fill="#11151a")
 
 
 # -- all -------------------------------------------------------------------------------------------------------------------

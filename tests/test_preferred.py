@@ -13,7 +13,7 @@ from atlas.models.network import Network, load_network
 from atlas.models.preprocess import Preprocess
 from atlas.preferred import objectives as O
 from atlas.preferred import parameterisations as P
-from atlas.preferred.ascent import CHECK, EARLIEST, Ascent, Settings, ascend
+from atlas.preferred.ascent import CHECK, EARLIEST, HALVED, Ascent, Settings, ascend
 from atlas.preferred.forward import forward
 from atlas.preferred.prior import Prior, colour_root, make_prior
 from atlas.preferred.relu import RedirectedReLU
@@ -306,6 +306,21 @@ def test_images_of_one_group_stop_together(prior):
             settings=Settings(steps=EARLIEST + 3 * CHECK, background=prior.background.tolist()),
         )  # fmt: skip
     assert found.steps[0] == found.steps[1]
+
+
+def test_of_the_tries_at_one_unit_the_better_half_goes_on_and_the_best_to_the_end(prior):
+    network, units = own(Bounded()), [1] * 8
+    began = torch.linspace(0.2, 0.7, 8).reshape(8, 1, 1, 1).expand(8, *prior.size)
+    with forward(network, [O.LOGITS]) as running:
+        found = ascend(
+            running, O.logit(units), P.parameterisation("pixel", prior), seeds=[0] * 8, start=began,
+            rivals=[0] * 4 + [1] * 4, settings=Settings(steps=HALVED[1] + CHECK, background=prior.background.tolist()),
+        )  # fmt: skip
+    first, second = HALVED
+    assert sorted(found.steps[:4]) == sorted(found.steps[4:]) == [first, first, second, second + CHECK]
+    for rivals in (slice(0, 4), slice(4, 8)):
+        assert found.value[rivals].argmax() == found.steps[rivals].argmax(), "what goes on is what stood highest"
+        assert not found.converged[rivals][found.steps[rivals] < second + CHECK].any(), "to be let go is not to converge"
 
 
 class Poisoned(nn.Module):

@@ -166,11 +166,12 @@ def _draw_some(
 ) -> Drawn:
     copies = wanted.copies
     seeds = [wanted.seed * 1000 + copy for _ in places for copy in range(copies)]
-    groups = [place for place in places for _ in range(copies)] if wanted.variants > 1 else None
+    same = [place for place in places for _ in range(copies)]
+    groups, rivals = (same, None) if wanted.variants > 1 else (None, same)
     try:
         found = ascend(
             running, _objective(wanted, places, best_real), how,
-            seeds=seeds, settings=settings, groups=groups, advance=lambda steps: advance(steps * len(places)),
+            seeds=seeds, settings=settings, groups=groups, rivals=rivals, advance=lambda steps: advance(steps * len(places)),
         )  # fmt: skip
     except Exception as reason:
         if not out_of_memory(reason):

@@ -106,3 +106,18 @@ def test_one_level_of_density_gives_way_to_the_next_without_a_flash(page: Page) 
     low, high = sorted((seen[0], seen[-1]))
     assert len(set(levels)) >= 2 and high > 10
     assert seen.min() > low - 0.15 * high and seen.max() < 1.15 * high  # on its way from the one to the other it is neither
+
+
+def test_density_dims_with_a_selection_and_looks_as_before_when_it_ends_or_holds_everything(page: Page) -> None:
+    def seen(act: str) -> np.ndarray:
+        page.evaluate(f"{act}; {PAINTED}")
+        return picture(page, "AtlasPage.map.crowd.canvas").astype(int)
+
+    before = seen("0")
+    part = seen("AtlasPage.map.choose(Uint32Array.from({ length: 50 }, (_, row) => row))")
+    assert part[..., 3].sum() < 0.8 * before[..., 3].sum()
+    everything = seen("AtlasPage.map.sweep({ type: 'rect', x0: 0, x1: 65535, y0: 0, y1: 65535 }, 'replace')")
+    again = seen("AtlasPage.map.choose(Uint32Array.from({ length: 50 }, (_, row) => row))")
+    ended = seen("AtlasPage.map.clear()")
+    for now, wanted in [(everything, before), (again, part), (ended, before)]:
+        assert np.abs(now - wanted)[..., 3].max() <= 3

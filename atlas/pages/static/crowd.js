@@ -121,7 +121,7 @@ export class Crowd {
     const { i, map: { now: { rows } } } = this;
     const lit = chosen && new Uint8Array(i.length);
     if (chosen) for (let place = 0; place < i.length; place++) lit[place] = chosen[rows ? rows[i[place]] : i[place]];
-    this.density.light(lit);
+    this.density.light(lit?.includes(0) ? lit : null); // all lit look as when nothing is chosen
     this.shown = this.before = null; // all is painted anew at once
     this.paint();
   }

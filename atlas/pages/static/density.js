@@ -16,8 +16,11 @@ export class Density {
   // `grid` holds the places, `codes` the colour of each in the grid’s order, `ink` red, green, blue and opacity of every code.
   constructor(grid, codes, ink) { Object.assign(this, { grid, codes, ink, lit: null, tiles: new Map(), fullest: new Map() }); }
 
-  // Which places are selected, in the grid’s order; null where nothing is.
-  light(lit) { this.lit = lit; this.tiles.clear(); }
+  // Which places are selected, in the grid’s order; null where nothing is. The tiles without a selection stay: it ends.
+  light(lit) {
+    this.lit = lit;
+    for (const [key, { plain }] of this.tiles) if (!plain) this.tiles.delete(key);
+  }
 
   // The level whose squares are nearest to CELL pixels, where a pixel is that many units wide.
   level(unit) { return Math.max(LOWEST, Math.min(HIGHEST, Math.round(Math.log2(WORLD / (CELL * unit))))); }
@@ -27,7 +30,7 @@ export class Density {
     const { left, right, low, high } = tilesIn(view, level);
     for (let ty = low; ty <= high; ty++) {
       for (let tx = left; tx <= right; tx++) {
-        const key = `${level} ${tx} ${ty}`, tile = this.tiles.get(key);
+        const key = `${level} ${tx} ${ty} ${this.lit === null}`, tile = this.tiles.get(key);
         if (!tile && performance.now() > until) return false;
         this.tiles.delete(key);
         this.tiles.set(key, tile ?? this.painted(level, tx, ty)); // lately used
@@ -44,9 +47,9 @@ export class Density {
     if (!(across > 0 && down > 0 && across <= WIDEST && down <= WIDEST)) return null;
     Object.assign(canvas, { width: across, height: down }); // clears it
     const context = canvas.getContext("2d");
-    for (const { level: own, tx, ty, picture } of this.tiles.values()) {
+    for (const { level: own, tx, ty, plain, picture } of this.tiles.values()) {
       const x = tx * ACROSS - left, y = top - (ty + 1) * ACROSS;
-      if (own === level && x < across && y < down && x + ACROSS > 0 && y + ACROSS > 0) context.drawImage(picture, x, y);
+      if (own === level && plain === (this.lit === null) && x < across && y < down && x + ACROSS > 0 && y + ACROSS > 0) context.drawImage(picture, x, y);
     }
     return { x0: left * size, x1: (left + across) * size, y0: (top - down) * size, y1: top * size };
   }
@@ -55,7 +58,7 @@ export class Density {
     const picture = new OffscreenCanvas(ACROSS, ACROSS), context = picture.getContext("2d"), image = context.createImageData(ACROSS, ACROSS);
     shade(this.sums(level, tx, ty), image.data, this.full(level));
     context.putImageData(image, 0, 0);
-    return { level, tx, ty, picture };
+    return { level, tx, ty, plain: this.lit === null, picture };
   }
 
   // Red, green, blue and weight of all points of every square of a tile, from its top: Float32Array [square, 4].
