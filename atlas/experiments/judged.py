@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,24 @@ def trained(setting: Setting, whole: People, net: str, size: int, fold: int) -> 
     folder.parent.mkdir(parents=True, exist_ok=True)
     data = whole.data(size, fold)
     epochs = QUICK_EPOCHS if setting.quick else EPOCHS
-    train(
-        net, data, out=folder, epochs=epochs, batch_size=min(BATCH, len(data.x_train) // 4), lr=RATE,
-        validation=len(data.x_train) // 5, precision="float32", net_arguments={"width": WIDTH}, progress=setting.progress,
-    )  # fmt: skip
+    with one_thread():
+        train(
+            net, data, out=folder, epochs=epochs, batch_size=min(BATCH, len(data.x_train) // 4), lr=RATE,
+            validation=len(data.x_train) // 5, precision="float32", net_arguments={"width": WIDTH},
+            progress=setting.progress,
+        )  # fmt: skip
     return folder
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch add in one order however many cores there are: a training on few images may turn on the last digit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def said_by(folder: Path, data: TrainingData) -> np.ndarray:
