@@ -21,7 +21,7 @@ FIRST = list(range(10))  # channels: the first ten of a layer, whatever they sho
 LOGITS = [1, 9, 76, 88, 130, 207, 281, 291, 301, 340, 417, 504, 555, 779, 817, 920, 949, 954, 963, 985]  # of many kinds
 LITE0_LAYERS = {"_blocks.2": FIRST, "_blocks.8": FIRST, "_blocks.15": FIRST, "_fc": LOGITS}
 SQUEEZE_LAYERS = {"features.3": FIRST, "features.7": FIRST, "features.12": FIRST, "classifier.3": LOGITS}
-STEPS = 192
+STEPS = 192  # of each picture
 GRIDS, ICON = (8, 16), 80  # of icons: cells a side, pixels of an icon
 
 

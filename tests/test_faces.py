@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from atlas.data import faces, fetching
 from atlas.data.fetching import Unavailable
-from atlas.experiments.judged import interval
+from atlas.experiments import Setting
+from atlas.experiments.judged import People, interval, trained
 from atlas.experiments.turned import alike, framed, yaw
+from atlas.machine import torch_threads
 from atlas.models.training_data import TrainingData, held_out_rows, hold_out_groups
+from atlas.progress import Progress
 
 Eyes = tuple[tuple[float, float], tuple[float, float]]  # x, y of each
 
@@ -132,6 +136,19 @@ def test_an_interval_by_subject_is_as_wide_as_of_so_many_people_not_images() -> 
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / 20), rel=0.15) and low < 0.75 < high
     few = interval(alike_within, np.arange(1000))
     assert few[1] - few[0] < (high - low) / 4
+
+
+def test_a_training_on_faces_comes_out_the_same_with_any_number_of_threads(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (80, 32, 32), np.uint8)
+    whole = People("noise", "Noise", images, np.arange(80) % 2, np.arange(80) // 4 * 2 + np.arange(80) % 2, ["a", "b"])
+    weights = []
+    for count in (1, 2):
+        with torch_threads(count):
+            setting = Setting(tmp_path / f"{count}", tmp_path / "out", True, Progress(), lambda line: None, None)
+            folder = trained(setting, whole, "conv4", 32, 0)
+            weights.append((folder / "weights.safetensors").read_bytes())
+            assert torch.get_num_threads() == count, "as before"
+    assert weights[0] == weights[1]
 
 
 def test_shares_of_the_same_person_are_one_where_they_lie_apart_and_chance_where_they_do_not() -> None:

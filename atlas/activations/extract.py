@@ -23,7 +23,7 @@ from atlas.activations.sinks import Taker, check_rows, part_layer, part_moments,
 from atlas.activations.streams import Stream, Streams, count_for, streams
 from atlas.data.records import Images
 from atlas.errors import AtlasError, choose, one_line
-from atlas.machine import check_space
+from atlas.machine import check_space, torch_threads
 from atlas.models.network import Network
 from atlas.models.precision import resolve
 from atlas.models.shapes import FEWEST
@@ -285,11 +285,8 @@ def _batch_size(job: _Job, opened: Engine, sample: np.ndarray, *, fits: int, eno
 
     def choose() -> int:
         side_by_side = count_for(opened, threads)
-        torch.set_num_threads(max(1, threads // side_by_side))  # as each of them will run
-        try:
+        with torch_threads(max(1, threads // side_by_side)):  # as each of them will run
             return choose_batch(forward, limit=min(fits // side_by_side or 1, enough))
-        finally:
-            torch.set_num_threads(threads)
 
     return kept_batch(path, choose)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from atlas.data.faces import HELD, held_out
 from atlas.data.named import ArrayDataset, fetch
 from atlas.errors import AtlasError
 from atlas.experiments import Setting
+from atlas.machine import torch_threads
 from atlas.models import reference
 from atlas.models.preprocess import Preprocess
 from atlas.models.training import TrainingData, train
@@ -88,24 +88,13 @@ def trained(setting: Setting, whole: People, net: str, size: int, fold: int) -> 
     folder.parent.mkdir(parents=True, exist_ok=True)
     data = whole.data(size, fold)
     epochs = QUICK_EPOCHS if setting.quick else EPOCHS
-    with one_thread():
+    with torch_threads(1):  # few images: the order of sums, which is the threads', may decide which epoch is the best
         train(
             net, data, out=folder, epochs=epochs, batch_size=min(BATCH, len(data.x_train) // 4), lr=RATE,
             validation=len(data.x_train) // 5, precision="float32", net_arguments={"width": WIDTH},
             progress=setting.progress,
         )  # fmt: skip
     return folder
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch add in one order however many cores there are: a training on few images may turn on the last digit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def said_by(folder: Path, data: TrainingData) -> np.ndarray:

@@ -22,6 +22,8 @@ export class Density {
     for (const [key, { plain }] of this.tiles) if (!plain) this.tiles.delete(key);
   }
 
+  get plain() { return this.lit === null; }
+
   // The level whose squares are nearest to CELL pixels, where a pixel is that many units wide.
   level(unit) { return Math.max(LOWEST, Math.min(HIGHEST, Math.round(Math.log2(WORLD / (CELL * unit))))); }
 
@@ -30,7 +32,7 @@ export class Density {
     const { left, right, low, high } = tilesIn(view, level);
     for (let ty = low; ty <= high; ty++) {
       for (let tx = left; tx <= right; tx++) {
-        const key = `${level} ${tx} ${ty} ${this.lit === null}`, tile = this.tiles.get(key);
+        const key = `${level} ${tx} ${ty} ${this.plain}`, tile = this.tiles.get(key);
         if (!tile && performance.now() > until) return false;
         this.tiles.delete(key);
         this.tiles.set(key, tile ?? this.painted(level, tx, ty)); // lately used
@@ -49,7 +51,7 @@ export class Density {
     const context = canvas.getContext("2d");
     for (const { level: own, tx, ty, plain, picture } of this.tiles.values()) {
       const x = tx * ACROSS - left, y = top - (ty + 1) * ACROSS;
-      if (own === level && plain === (this.lit === null) && x < across && y < down && x + ACROSS > 0 && y + ACROSS > 0) context.drawImage(picture, x, y);
+      if (own === level && plain === this.plain && x < across && y < down && x + ACROSS > 0 && y + ACROSS > 0) context.drawImage(picture, x, y);
     }
     return { x0: left * size, x1: (left + across) * size, y0: (top - down) * size, y1: top * size };
   }
@@ -58,7 +60,7 @@ export class Density {
     const picture = new OffscreenCanvas(ACROSS, ACROSS), context = picture.getContext("2d"), image = context.createImageData(ACROSS, ACROSS);
     shade(this.sums(level, tx, ty), image.data, this.full(level));
     context.putImageData(image, 0, 0);
-    return { level, tx, ty, plain: this.lit === null, picture };
+    return { level, tx, ty, plain: this.plain, picture };
   }
 
   // Red, green, blue and weight of all points of every square of a tile, from its top: Float32Array [square, 4].
